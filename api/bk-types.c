@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bk-types.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *const bk_job_states[] = { "queued",    "preparing", "running", "paused",    "finalizing",
+                                      "completed", "partial",   "failed",  "cancelled", NULL };
+const char *const bk_job_kinds[] = { "backup", "restore", "delete", NULL };
+const char *const bk_modes[] = { "auto", "push", "push-direct", "pull", NULL };
+const char *const bk_levels[] = { "auto", "full", "incremental", "differential", NULL };
+const char *const bk_quiesce[] = { "auto", "agent", "none", NULL };
+const char *const bk_formats[] = { "raw", "qcow2", NULL };
+const char *const bk_syncs[] = { "full", "top", "none", NULL };
+const char *const bk_source_errors[] = { "report", "stop", NULL };
+const char *const bk_target_errors[] = { "report", "stop", "enospc", NULL };
+const char *const bk_repo_types[] = { "qcow2", NULL };
+
+static const char *const backup_kind[] = { "backup", NULL };
+static const char *const restore_kind[] = { "restore", NULL };
+
+/* A table's row: STRING (BkJobInfo, id, 0) is the member "id" at offsetof (BkJobInfo, id). */
+#define ROW(Kind, Type, member, flags) { #member, Kind, offsetof (Type, member), flags, NULL, NULL }
+#define STRING(Type, member, flags) ROW (BK_FIELD_STRING, Type, member, flags)
+#define WORD(Type, member, words, flags) { #member, BK_FIELD_STRING, offsetof (Type, member), flags, NULL, words }
+#define BOOL(Type, member, flags) ROW (BK_FIELD_BOOL, Type, member, flags)
+#define UINT64(Type, member, flags) ROW (BK_FIELD_UINT64, Type, member, flags)
+#define INT64(Type, member, flags) ROW (BK_FIELD_INT64, Type, member, flags)
+#define TIME(Type, member, flags) ROW (BK_FIELD_TIME, Type, member, flags)
+#define STRV(Type, member, flags) ROW (BK_FIELD_STRV, Type, member, flags)
+#define MAP(Type, member, flags) ROW (BK_FIELD_MAP, Type, member, flags)
+#define OBJECT(Type, member, sub, flags) { #member, BK_FIELD_OBJECT, offsetof (Type, member), flags, &sub, NULL }
+#define ARRAY(Type, member, sub, flags) { #member, BK_FIELD_ARRAY, offsetof (Type, member), flags, &sub, NULL }
+#define END { NULL, BK_FIELD_STRING, 0, 0, NULL, NULL }
+#define STRUCT(Type, prefix, text) const BkStruct prefix##_struct = { text, sizeof (Type), prefix##_fields }
+
+static const BkField bk_problem_fields[] = {
+  STRING (BkProblem, code, BK_FIELD_REQUIRED),
+  STRING (BkProblem, message, BK_FIELD_REQUIRED),
+  END,
+};
+STRUCT (BkProblem, bk_problem, "error");
+
+static const BkField bk_job_disk_fields[] = {
+  STRING (BkJobDisk, name, BK_FIELD_REQUIRED),
+  STRING (BkJobDisk, level, 0),
+  STRING (BkJobDisk, reason, 0),
+  STRING (BkJobDisk, state, BK_FIELD_REQUIRED),
+  UINT64 (BkJobDisk, size, 0),
+  UINT64 (BkJobDisk, bytes_total, 0),
+  UINT64 (BkJobDisk, bytes_transferred, 0),
+  UINT64 (BkJobDisk, bytes_zero, 0),
+  UINT64 (BkJobDisk, bytes_stored, 0),
+  STRING (BkJobDisk, target, 0),
+  OBJECT (BkJobDisk, error, bk_problem_struct, 0),
+  END,
+};
+STRUCT (BkJobDisk, bk_job_disk, "job disk");
+
+static const BkField bk_job_step_fields[] = {
+  STRING (BkJobStep, name, BK_FIELD_REQUIRED),
+  STRING (BkJobStep, state, BK_FIELD_REQUIRED),
+  TIME (BkJobStep, started_at, 0),
+  TIME (BkJobStep, ended_at, 0),
+  END,
+};
+STRUCT (BkJobStep, bk_job_step, "job step");
+
+static const BkField bk_job_info_fields[] = {
+  STRING (BkJobInfo, id, BK_FIELD_REQUIRED),
+  STRING (BkJobInfo, kind, BK_FIELD_REQUIRED),
+  STRING (BkJobInfo, vm, 0),
+  WORD (BkJobInfo, state, bk_job_states, BK_FIELD_REQUIRED),
+  STRING (BkJobInfo, mode, 0),
+  STRING (BkJobInfo, reason, 0),
+  STRING (BkJobInfo, repository, 0),
+  TIME (BkJobInfo, created_at, 0),
+  TIME (BkJobInfo, started_at, 0),
+  TIME (BkJobInfo, ended_at, 0),
+  TIME (BkJobInfo, point_in_time, 0),
+  STRING (BkJobInfo, step, 0),
+  UINT64 (BkJobInfo, speed, 0),
+  UINT64 (BkJobInfo, bytes_total, 0),
+  UINT64 (BkJobInfo, bytes_transferred, 0),
+  UINT64 (BkJobInfo, bytes_zero, 0),
+  UINT64 (BkJobInfo, bytes_stored, 0),
+  UINT64 (BkJobInfo, rate, 0),
+  INT64 (BkJobInfo, eta_seconds, BK_FIELD_NULL_IF_NEGATIVE),
+  STRING (BkJobInfo, backup_id, 0),
+  STRING (BkJobInfo, checkpoint_id, 0),
+  STRV (BkJobInfo, actions, 0),
+  OBJECT (BkJobInfo, error, bk_problem_struct, 0),
+  ARRAY (BkJobInfo, disks, bk_job_disk_struct, 0),
+  ARRAY (BkJobInfo, steps, bk_job_step_struct, 0),
+  END,
+};
+STRUCT (BkJobInfo, bk_job_info, "job");
+
+static const BkField bk_backup_request_fields[] = {
+  WORD (BkBackupRequest, kind, backup_kind, 0),
+  STRING (BkBackupRequest, id, 0),
+  STRING (BkBackupRequest, vm, BK_FIELD_REQUIRED),
+  STRV (BkBackupRequest, disks, 0),
+  WORD (BkBackupRequest, mode, bk_modes, 0),
+  WORD (BkBackupRequest, level, bk_levels, 0),
+  STRING (BkBackupRequest, since, 0),
+  STRING (BkBackupRequest, repository, 0),
+  STRING (BkBackupRequest, target, 0),
+  WORD (BkBackupRequest, format, bk_formats, 0),
+  UINT64 (BkBackupRequest, speed, 0),
+  WORD (BkBackupRequest, quiesce, bk_quiesce, 0),
+  BOOL (BkBackupRequest, compress, 0),
+  BOOL (BkBackupRequest, force, 0),
+  WORD (BkBackupRequest, sync, bk_syncs, 0),
+  WORD (BkBackupRequest, on_source_error, bk_source_errors, 0),
+  WORD (BkBackupRequest, on_target_error, bk_target_errors, 0),
+  BOOL (BkBackupRequest, dry_run, 0),
+  END,
+};
+STRUCT (BkBackupRequest, bk_backup_request, "backup request");
+
+static const BkField bk_restore_request_fields[] = {
+  WORD (BkRestoreRequest, kind, restore_kind, BK_FIELD_REQUIRED),
+  STRING (BkRestoreRequest, id, 0),
+  STRING (BkRestoreRequest, backup, BK_FIELD_REQUIRED),
+  STRV (BkRestoreRequest, disks, 0),
+  STRING (BkRestoreRequest, output, BK_FIELD_REQUIRED),
+  WORD (BkRestoreRequest, format, bk_formats, 0),
+  BOOL (BkRestoreRequest, force, 0),
+  UINT64 (BkRestoreRequest, speed, 0),
+  END,
+};
+STRUCT (BkRestoreRequest, bk_restore_request, "restore request");
+
+static const BkField bk_plan_disk_info_fields[] = {
+  STRING (BkPlanDiskInfo, name, BK_FIELD_REQUIRED),
+  STRING (BkPlanDiskInfo, level, BK_FIELD_REQUIRED),
+  STRING (BkPlanDiskInfo, reason, 0),
+  UINT64 (BkPlanDiskInfo, size, 0),
+  UINT64 (BkPlanDiskInfo, bytes_estimated, 0),
+  STRING (BkPlanDiskInfo, target, 0),
+  STRING (BkPlanDiskInfo, base_checkpoint, 0),
+  END,
+};
+STRUCT (BkPlanDiskInfo, bk_plan_disk_info, "planned disk");
+
+static const BkField bk_plan_info_fields[] = {
+  STRING (BkPlanInfo, vm, BK_FIELD_REQUIRED),
+  STRING (BkPlanInfo, mode, BK_FIELD_REQUIRED),
+  STRING (BkPlanInfo, reason, 0),
+  STRING (BkPlanInfo, repository, 0),
+  ARRAY (BkPlanInfo, disks, bk_plan_disk_info_struct, 0),
+  END,
+};
+STRUCT (BkPlanInfo, bk_plan_info, "plan");
+
+static const BkField bk_disk_info_fields[] = {
+  STRING (BkDiskInfo, name, BK_FIELD_REQUIRED),
+  STRV (BkDiskInfo, aliases, 0),
+  STRING (BkDiskInfo, qdev, 0),
+  STRING (BkDiskInfo, node, 0),
+  STRING (BkDiskInfo, format, 0),
+  STRING (BkDiskInfo, file, 0),
+  UINT64 (BkDiskInfo, size, 0),
+  { "class", BK_FIELD_STRING, offsetof (BkDiskInfo, class_name), 0, NULL, NULL },
+  BOOL (BkDiskInfo, selected, 0),
+  BOOL (BkDiskInfo, incremental, 0),
+  STRING (BkDiskInfo, reason, 0),
+  STRING (BkDiskInfo, iothread, 0),
+  END,
+};
+STRUCT (BkDiskInfo, bk_disk_info, "disk");
+
+static const BkField bk_vm_info_fields[] = {
+  STRING (BkVmInfo, name, BK_FIELD_REQUIRED),
+  STRING (BkVmInfo, qmp, 0),
+  STRING (BkVmInfo, agent, 0),
+  MAP (BkVmInfo, classes, 0),
+  STRING (BkVmInfo, state, 0),
+  STRING (BkVmInfo, reason, 0),
+  STRING (BkVmInfo, qemu_version, 0),
+  ARRAY (BkVmInfo, disks, bk_disk_info_struct, BK_FIELD_OMIT_IF_EMPTY),
+  STRV (BkVmInfo, jobs, 0),
+  TIME (BkVmInfo, added_at, 0),
+  END,
+};
+STRUCT (BkVmInfo, bk_vm_info, "VM");
+
+static const BkField bk_repository_info_fields[] = {
+  STRING (BkRepositoryInfo, name, BK_FIELD_REQUIRED),
+  WORD (BkRepositoryInfo, type, bk_repo_types, 0),
+  STRING (BkRepositoryInfo, path, BK_FIELD_REQUIRED),
+  STRING (BkRepositoryInfo, state, 0),
+  STRING (BkRepositoryInfo, reason, 0),
+  UINT64 (BkRepositoryInfo, backups, 0),
+  UINT64 (BkRepositoryInfo, bytes_stored, 0),
+  UINT64 (BkRepositoryInfo, bytes_free, 0),
+  TIME (BkRepositoryInfo, created_at, 0),
+  END,
+};
+STRUCT (BkRepositoryInfo, bk_repository_info, "repository");
+
+static const BkField bk_backup_disk_fields[] = {
+  STRING (BkBackupDisk, name, BK_FIELD_REQUIRED),
+  STRING (BkBackupDisk, level, BK_FIELD_REQUIRED),
+  STRING (BkBackupDisk, state, BK_FIELD_REQUIRED),
+  STRING (BkBackupDisk, file, 0),
+  STRING (BkBackupDisk, format, 0),
+  UINT64 (BkBackupDisk, size, 0),
+  UINT64 (BkBackupDisk, bytes_transferred, 0),
+  UINT64 (BkBackupDisk, bytes_zero, 0),
+  UINT64 (BkBackupDisk, bytes_stored, 0),
+  STRING (BkBackupDisk, parent, 0),
+  STRING (BkBackupDisk, checkpoint, 0),
+  STRING (BkBackupDisk, qdev, 0),
+  STRING (BkBackupDisk, node, 0),
+  STRING (BkBackupDisk, source_format, 0),
+  STRING (BkBackupDisk, source_file, 0),
+  OBJECT (BkBackupDisk, error, bk_problem_struct, 0),
+  END,
+};
+STRUCT (BkBackupDisk, bk_backup_disk, "backup disk");
+
+static const BkField bk_backup_info_fields[] = {
+  UINT64 (BkBackupInfo, version, 0),
+  STRING (BkBackupInfo, id, BK_FIELD_REQUIRED),
+  STRING (BkBackupInfo, vm, BK_FIELD_REQUIRED),
+  STRING (BkBackupInfo, job_id, 0),
+  STRING (BkBackupInfo, repository, 0),
+  STRING (BkBackupInfo, location, 0),
+  STRING (BkBackupInfo, state, BK_FIELD_REQUIRED),
+  STRING (BkBackupInfo, mode, 0),
+  STRING (BkBackupInfo, qemu_version, 0),
+  TIME (BkBackupInfo, point_in_time, BK_FIELD_REQUIRED),
+  TIME (BkBackupInfo, completed_at, 0),
+  BOOL (BkBackupInfo, guest_running, 0),
+  UINT64 (BkBackupInfo, size, 0),
+  UINT64 (BkBackupInfo, bytes_stored, 0),
+  ARRAY (BkBackupInfo, disks, bk_backup_disk_struct, BK_FIELD_REQUIRED),
+  END,
+};
+STRUCT (BkBackupInfo, bk_backup_info, "backup");
+
+static const BkField bk_checkpoint_disk_fields[] = {
+  STRING (BkCheckpointDisk, name, BK_FIELD_REQUIRED),
+  STRING (BkCheckpointDisk, bitmap, BK_FIELD_REQUIRED),
+  STRING (BkCheckpointDisk, parent, 0),
+  STRING (BkCheckpointDisk, state, 0),
+  UINT64 (BkCheckpointDisk, size, 0),
+  BOOL (BkCheckpointDisk, persistent, 0),
+  END,
+};
+STRUCT (BkCheckpointDisk, bk_checkpoint_disk, "checkpoint disk");
+
+static const BkField bk_checkpoint_info_fields[] = {
+  STRING (BkCheckpointInfo, id, BK_FIELD_REQUIRED),
+  STRING (BkCheckpointInfo, name, 0),
+  STRING (BkCheckpointInfo, vm, BK_FIELD_REQUIRED),
+  STRING (BkCheckpointInfo, backup_id, 0),
+  STRING (BkCheckpointInfo, job_id, 0),
+  TIME (BkCheckpointInfo, created_at, 0),
+  ARRAY (BkCheckpointInfo, disks, bk_checkpoint_disk_struct, 0),
+  END,
+};
+STRUCT (BkCheckpointInfo, bk_checkpoint_info, "checkpoint");
+
+static const BkField bk_checkpoint_request_fields[] = {
+  STRING (BkCheckpointRequest, vm, BK_FIELD_REQUIRED),
+  STRV (BkCheckpointRequest, disks, 0),
+  STRING (BkCheckpointRequest, name, 0),
+  END,
+};
+STRUCT (BkCheckpointRequest, bk_checkpoint_request, "checkpoint request");
+
+BkProblem *
+bk_problem_new (const GError *error)
+{
+  BkProblem *problem = g_new0 (BkProblem, 1);
+  problem->code = g_strdup (bk_error_entry_of (error)->name);
+  problem->message = g_strdup (error->message);
+  return problem;
+}
+
+static bool
+is_word (const char *text, const char *more)
+{
+  size_t length = strlen (text);
+  if (length < 1 || length > 64)
+    return false;
+  for (size_t i = 0; i < length; i++)
+    if (!g_ascii_isalnum (text[i]) && strchr (more, text[i]) == NULL)
+      return false;
+  return true;
+}
+
+bool
+bk_id_is_valid (const char *id)
+{
+  return is_word (id, "._-");
+}
+
+bool
+bk_name_is_valid (const char *name)
+{
+  return is_word (name, "._-") && g_ascii_isalnum (name[0]);
+}
+
+static bool
+suffix_factor (const char *suffix, double *factor)
+{
+  static const char letters[] = "KMGT";
+  *factor = 1;
+  if (*suffix == '\0' || g_ascii_strcasecmp (suffix, "b") == 0)
+    return true;
+  const char *letter = strchr (letters, g_ascii_toupper (*suffix));
+  if (letter == NULL)
+    return false;
+  *factor = pow (1024, (double)(letter - letters + 1));
+  return suffix[1] == '\0' || g_ascii_strcasecmp (suffix + 1, "i") == 0 ||
+         g_ascii_strcasecmp (suffix + 1, "b") == 0 || g_ascii_strcasecmp (suffix + 1, "ib") == 0;
+}
+
+gboolean
+bk_size_parse (const char *text, uint64_t *bytes, GError **error)
+{
+  size_t digits = strspn (text, "0123456789.");
+  g_autofree char *number_text = g_strndup (text, digits);
+  char *end = NULL;
+  double factor = 1;
+  double number = g_ascii_strtod (number_text, &end);
+  bool ok = g_ascii_isdigit (text[0]) && *end == '\0' && suffix_factor (text + digits, &factor);
+  if (!ok || number * factor >= 9e18) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is not a size; write for example 10M, 1.5G or 0", text);
+    return FALSE;
+  }
+  *bytes = (uint64_t)(number * factor);
+  return TRUE;
+}
+
+char *
+bk_size_format (uint64_t bytes)
+{
+  static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+  double number = (double)bytes;
+  size_t unit = 0;
+  for (; number >= 1024 && unit + 1 < G_N_ELEMENTS (units); unit++)
+    number /= 1024;
+  return unit == 0 ? g_strdup_printf ("%.0f B", number) : g_strdup_printf ("%.1f %s", number, units[unit]);
+}

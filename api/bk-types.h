@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the REST API speaks of, as structs. Each has a BkStruct that reads, writes and frees it; the member
+ * names in JSON are those of the tables in bk-types.c and are the public contract (api/openapi.yaml).
+ *
+ * Sizes and offsets are bytes. Times are microseconds since 1970 UTC, 0 = has not happened. Rates are bytes
+ * per second, 0 = unlimited for a limit. All strings are UTF-8 and owned by their struct.
+ */
+#pragma once
+
+#include "bk-json.h"
+
+#define BK_TYPE(Type, prefix)                                                                                \
+  extern const BkStruct prefix##_struct;                                                                     \
+  static inline void prefix##_free (Type *value) { bk_struct_free (&prefix##_struct, value); }               \
+  G_DEFINE_AUTOPTR_CLEANUP_FUNC (Type, prefix##_free)
+
+/* Enumerations as words, NULL-terminated; also what OpenAPI and completion list. */
+extern const char *const bk_job_states[];   /* queued preparing running paused finalizing completed partial failed cancelled */
+extern const char *const bk_job_kinds[];    /* backup restore delete */
+extern const char *const bk_modes[];        /* auto push push-direct pull */
+extern const char *const bk_levels[];       /* auto full incremental differential */
+extern const char *const bk_quiesce[];      /* auto agent none */
+extern const char *const bk_formats[];      /* raw qcow2 */
+extern const char *const bk_syncs[];        /* full top none */
+extern const char *const bk_source_errors[]; /* report stop */
+extern const char *const bk_target_errors[]; /* report stop enospc */
+extern const char *const bk_repo_types[];   /* qcow2 (dedup comes with pull) */
+
+/* The body of an error, in a job or a disk. */
+typedef struct {
+  char *code;    /* wire name of a BkErrorCode */
+  char *message; /* one line; says what to do where something can be done */
+} BkProblem;
+BK_TYPE (BkProblem, bk_problem)
+
+/* (transfer full) */
+BkProblem *bk_problem_new (const GError *error);
+
+typedef struct {
+  char *name;   /* as users know it */
+  char *level;  /* full, incremental, differential */
+  char *reason; /* why this level, or why this mode, in words */
+  char *state;  /* queued running completed failed cancelled */
+  uint64_t size; /* virtual size of the disk */
+  uint64_t bytes_total;       /* to copy */
+  uint64_t bytes_transferred; /* copied or zeroed so far */
+  uint64_t bytes_zero;        /* of those, known to be zero */
+  uint64_t bytes_stored;      /* taken by the result on its storage */
+  char *target;               /* where it goes: file, block device or NBD URI */
+  BkProblem *error;
+} BkJobDisk;
+BK_TYPE (BkJobDisk, bk_job_disk)
+
+typedef struct {
+  char *name;
+  char *state; /* waiting running done undone failed */
+  int64_t started_at;
+  int64_t ended_at;
+} BkJobStep;
+BK_TYPE (BkJobStep, bk_job_step)
+
+typedef struct {
+  char *id;
+  char *kind;
+  char *vm;
+  char *state;
+  char *mode;   /* push, push-direct; NULL for kinds without */
+  char *reason; /* why this mode, when it was not the one asked for or auto chose it */
+  char *repository; /* NULL with a target of its own */
+  char *step;
+  uint64_t speed; /* limit in force */
+  int64_t created_at, started_at, ended_at;
+  int64_t point_in_time; /* the instant that the backup holds */
+  uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored;
+  uint64_t rate;       /* measured over the last seconds */
+  int64_t eta_seconds; /* -1 = not known */
+  char *backup_id;     /* of the backup that it makes, reads or deletes */
+  char *checkpoint_id;
+  GStrv actions; /* verbs allowed now: cancel pause resume speed */
+  BkProblem *error;
+  GPtrArray *disks; /* BkJobDisk */
+  GPtrArray *steps; /* BkJobStep, in order */
+} BkJobInfo;
+BK_TYPE (BkJobInfo, bk_job_info)
+
+/* POST /v1/jobs with kind "backup": `backupctl start`. */
+typedef struct {
+  char *kind; /* "backup", or NULL for the same */
+  char *id;   /* caller's own, or NULL */
+  char *vm;
+  GStrv disks;      /* NULL or empty = all writable disks with a medium */
+  char *mode;       /* NULL = auto */
+  char *level;      /* NULL = auto */
+  char *since;      /* checkpoint ID or unambiguous prefix; for differential */
+  char *repository; /* NULL = "default" */
+  char *target;     /* instead of a repository: file, folder, block device, NBD URI */
+  char *format;     /* of a target file: raw or qcow2 */
+  uint64_t speed;
+  char *quiesce;
+  bool compress;
+  bool force;       /* overwrite an existing target */
+  char *sync;       /* NULL = full */
+  char *on_source_error, *on_target_error;
+  bool dry_run;
+} BkBackupRequest;
+BK_TYPE (BkBackupRequest, bk_backup_request)
+
+/* POST /v1/jobs with kind "restore". */
+typedef struct {
+  char *kind; /* "restore" */
+  char *id;
+  char *backup;
+  GStrv disks;  /* NULL = all */
+  char *output; /* absolute path, or NBD URI for one disk */
+  char *format; /* NULL = qcow2 for files named .qcow2, else raw */
+  bool force;
+  uint64_t speed;
+} BkRestoreRequest;
+BK_TYPE (BkRestoreRequest, bk_restore_request)
+
+/* What --dry-run answers. */
+typedef struct {
+  char *name;
+  char *level;
+  char *reason;
+  uint64_t size;
+  uint64_t bytes_estimated; /* to copy: dirty bytes, or the size */
+  char *target;
+  char *base_checkpoint; /* for increments */
+} BkPlanDiskInfo;
+BK_TYPE (BkPlanDiskInfo, bk_plan_disk_info)
+
+typedef struct {
+  char *vm;
+  char *mode;
+  char *reason;
+  char *repository;
+  GPtrArray *disks; /* BkPlanDiskInfo */
+} BkPlanInfo;
+BK_TYPE (BkPlanInfo, bk_plan_info)
+
+typedef struct {
+  char *name;      /* what --disks takes first */
+  GStrv aliases;   /* further names that are accepted: drive ID, node name */
+  char *qdev;      /* as in query-block */
+  char *node;      /* format node */
+  char *format;    /* driver of that node */
+  char *file;      /* as QEMU names it */
+  uint64_t size;
+  char *class_name; /* disk class, "class" in JSON */
+  bool selected;   /* part of a backup when --disks is left out */
+  bool incremental; /* changes can be tracked over a restart of the VM */
+  char *reason;    /* why not selected, or why not incremental; else NULL */
+  char *iothread;
+} BkDiskInfo;
+BK_TYPE (BkDiskInfo, bk_disk_info)
+
+typedef struct {
+  char *name;
+  char *qmp;   /* socket path */
+  char *agent; /* socket path or NULL */
+  GHashTable *classes; /* disk name to class */
+  char *state; /* running paused ... (QEMU's run state), connecting, busy, unreachable */
+  char *reason; /* why it is unreachable */
+  char *qemu_version;
+  GPtrArray *disks; /* BkDiskInfo; only in the answer for one VM */
+  GStrv jobs;       /* IDs of unfinished jobs */
+  int64_t added_at;
+} BkVmInfo;
+BK_TYPE (BkVmInfo, bk_vm_info)
+
+typedef struct {
+  char *name;
+  char *type; /* qcow2 */
+  char *path;
+  char *state;  /* ok, unreachable */
+  char *reason;
+  uint64_t backups;
+  uint64_t bytes_stored;
+  uint64_t bytes_free;
+  int64_t created_at;
+} BkRepositoryInfo;
+BK_TYPE (BkRepositoryInfo, bk_repository_info)
+
+typedef struct {
+  char *name;
+  char *level;
+  char *state;  /* completed or failed */
+  char *file;   /* path of the image: relative to the backup's folder in a manifest, absolute from the API */
+  char *format;
+  uint64_t size;
+  uint64_t bytes_transferred, bytes_zero, bytes_stored;
+  char *parent;     /* backup ID whose image of this disk is the backing file, or NULL */
+  char *checkpoint; /* its checkpoint's ID or NULL */
+  char *qdev, *node, *source_format, *source_file; /* of the VM at that time */
+  BkProblem *error;
+} BkBackupDisk;
+BK_TYPE (BkBackupDisk, bk_backup_disk)
+
+/* A backup; the same struct is the manifest (manifest.json). */
+typedef struct {
+  uint64_t version; /* of the manifest format: 1 */
+  char *id;
+  char *vm;
+  char *job_id;
+  char *repository; /* NULL for --target */
+  char *location;   /* folder; "" in a manifest */
+  char *state;      /* completed, partial */
+  char *mode;
+  char *qemu_version;
+  int64_t point_in_time;
+  int64_t completed_at;
+  bool guest_running; /* at the point in time */
+  uint64_t size, bytes_stored;
+  GPtrArray *disks; /* BkBackupDisk */
+} BkBackupInfo;
+BK_TYPE (BkBackupInfo, bk_backup_info)
+
+typedef struct {
+  char *name;    /* disk */
+  char *bitmap;  /* in QEMU */
+  char *parent;  /* checkpoint ID before it on this disk, or NULL */
+  char *state;   /* provisional, committed */
+  uint64_t size; /* of the disk at that time */
+  bool persistent;
+} BkCheckpointDisk;
+BK_TYPE (BkCheckpointDisk, bk_checkpoint_disk)
+
+typedef struct {
+  char *id;
+  char *name; /* given by the user, or NULL */
+  char *vm;
+  char *backup_id; /* NULL: made by `checkpoint create` */
+  char *job_id;
+  int64_t created_at;
+  GPtrArray *disks; /* BkCheckpointDisk */
+} BkCheckpointInfo;
+BK_TYPE (BkCheckpointInfo, bk_checkpoint_info)
+
+/* POST /v1/checkpoints */
+typedef struct {
+  char *vm;
+  GStrv disks;
+  char *name;
+} BkCheckpointRequest;
+BK_TYPE (BkCheckpointRequest, bk_checkpoint_request)
+
+/* Body of an SSE event; the event's name is its type. */
+typedef struct {
+  uint64_t id;
+  char *type; /* job, vm, backup, checkpoint */
+  int64_t at;
+  char *vm;
+  char *job;
+} BkEventInfo;
+
+/* True when @id may be a caller's own ID: 1-64 characters of [A-Za-z0-9._-]. */
+bool bk_id_is_valid (const char *id);
+
+/* True when @name may name a VM, repository or checkpoint: like an ID, but it starts with a letter or digit. */
+bool bk_name_is_valid (const char *name);
+
+/* Parses "10M", "1.5G", "0", "1048576" (K, M, G, T are powers of 1024; an i, B or iB may follow).
+ * FALSE with BK_ERROR_INVALID else. */
+gboolean bk_size_parse (const char *text, uint64_t *bytes, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* "1.5 GiB"; (transfer full) */
+char *bk_size_format (uint64_t bytes);

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The interface to a hypervisor: what a backup job asks of a VM. A backend fills a BkBackendOps; callers use
+ * the bk_backend_*() wrappers, which check order and arguments for all of them.
+ *
+ * Threads: connect/disconnect/state on the main thread. Everything else blocks and is for worker threads; a
+ * backend serialises what must not overlap inside one VM by itself. Every function may fail with UNREACHABLE
+ * (the VM is gone or does not answer) and CANCELLED; other codes are named.
+ *
+ * Order for one run, and what undoes it:
+ *
+ *   inspect                      nothing to undo
+ *   prepare                      release, rollback
+ *   snapshot  the point in time  release, rollback
+ *   start, wait ...              release, rollback
+ *   close     targets complete   release, rollback
+ *   release   VM as before       (rollback of the checkpoint bitmaps of failed disks)
+ *
+ * release and rollback look at what is there, not at what was done: they do nothing when there is nothing to
+ * undo, may be repeated, and serve success, failure, cancel and recovery after a crash alike.
+ */
+#pragma once
+
+#include "disk.h"
+#include "run.h"
+
+typedef struct BkBackend BkBackend;
+
+/* What inspect finds. */
+typedef struct {
+  char *status;  /* running, paused, ... */
+  char *version; /* of the hypervisor */
+  GPtrArray *disks; /* BkDisk */
+  bool snapshot_push; /* the copy-before-write way is possible */
+} BkVmState;
+void bk_vm_state_free (BkVmState *state);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmState, bk_vm_state_free)
+
+typedef enum { BK_LINK_CONNECTING, BK_LINK_READY, BK_LINK_BUSY, BK_LINK_DOWN } BkLink;
+
+/* Main thread: the link to the VM changed, or an event of it was seen (NULL: none). */
+typedef void (*BkBackendNotify) (BkBackend *backend, BkLink link, const char *event, gpointer user_data);
+
+typedef struct {
+  const char *name; /* "qmp" */
+  void (*connect) (BkBackend *backend);
+  void (*disconnect) (BkBackend *backend);
+  void (*free) (BkBackend *backend);
+  BkLink (*link) (BkBackend *backend, char **reason, char **version);
+  BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
+  gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+  gboolean (*snapshot) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+  gboolean (*start) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+  gboolean (*wait) (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
+  gboolean (*pause) (BkBackend *backend, BkRun *run, bool pause, GError **error);
+  gboolean (*set_speed) (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
+  gboolean (*close) (BkBackend *backend, BkRun *run, GError **error);
+  gboolean (*release) (BkBackend *backend, BkRun *run, GError **error);
+  gboolean (*rollback) (BkBackend *backend, BkRun *run, bool all, GError **error);
+  gboolean (*checkpoint_create) (BkBackend *backend, BkRun *run, GError **error);
+  gboolean (*checkpoint_delete) (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest, GError **error);
+} BkBackendOps;
+
+struct BkBackend {
+  const BkBackendOps *ops;
+  BkBackendNotify notify;
+  gpointer notify_data;
+};
+
+void bk_backend_set_notify (BkBackend *backend, BkBackendNotify notify, gpointer user_data);
+void bk_backend_connect (BkBackend *backend);
+void bk_backend_disconnect (BkBackend *backend);
+void bk_backend_free (BkBackend *backend);
+/* @reason, @version: (out) (optional) (transfer full). */
+BkLink bk_backend_link (BkBackend *backend, char **reason, char **version);
+
+/* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
+BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Scratch, filters and the checkpoint's bitmaps, while the guest runs on. Notes run->guest_running. */
+gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Takes the point in time of all disks at one instant, and notes it in the run. The caller has recorded that
+ * the guest may be stopped (run->stops_guest). A disk that cannot be snapshot fails the whole call.
+ * In direct mode: nothing but the note; the instant is that of start. */
+gboolean bk_backend_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Opens the targets and starts the copy. A disk whose target cannot be opened is marked failed and left out in
+ * snapshot mode; when no disk is left, or in direct mode, the call fails. NO_SPACE, DENIED, INVALID. */
+gboolean bk_backend_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Waits up to @timeout_ms for news and brings the run up to date: progress, disks copied or failed. *@done
+ * when no disk is still running. FALSE only when nothing can be known any more (UNREACHABLE), or CANCELLED. */
+gboolean bk_backend_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+gboolean bk_backend_pause (BkBackend *backend, BkRun *run, bool pause, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_backend_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Ends the jobs of copied disks and closes their targets, with all metadata written; a disk for which that
+ * fails is marked failed. The caller still has to fsync the files. */
+gboolean bk_backend_close (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Cancels what still runs and takes away all that the run put into the VM, but the checkpoint's bitmaps.
+ * Continues the guest if the run stopped it. */
+gboolean bk_backend_release (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Gives the dirty bits back: merges the new bitmap into its parent, which records again, and removes it. For
+ * disks that failed, or for @all. */
+gboolean bk_backend_rollback (BkBackend *backend, BkRun *run, bool all, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* A checkpoint without a backup: adds bitmap, stops parent_bitmap, all disks in one transaction. */
+gboolean bk_backend_checkpoint_create (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Removes one bitmap; its bits go to @parent (NULL: oldest one, or they are not wanted), which records again
+ * when @newest. A bitmap that is not there is success. */
+gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The backend for one QMP socket (qmp-backend.c). */
+BkBackend *bk_qmp_backend_new (const char *socket_path);

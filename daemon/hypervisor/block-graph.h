@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Disks out of QEMU's replies. Pure functions over the "return" values of queries, so that they are tested
+ * with recorded replies of every way to start a disk.
+ */
+#pragma once
+
+#include "disk.h"
+
+typedef struct {
+  json_object *block;      /* query-block */
+  json_object *nodes;      /* query-named-block-nodes, flat */
+  json_object *blockstats; /* query-blockstats */
+} BkBlockReplies;
+
+/* All disks that guests see, in QEMU's order; (transfer full), BkDisk.
+ *
+ * name: the ID given to the guest device (qdev, without /machine/peripheral/ and what follows); else the
+ * drive ID (query-block's device); else the node name unless QEMU made it up (#block123). Names are unique:
+ * when two disks would have the same, the later ones take their next alias.
+ * aliases: the drive ID, the node names of the disk's whole chain of filters and formats.
+ * root/node: node goes down from the root through filters (throttle, copy-on-read, our own
+ * copy-before-write, compress ...) to the first that is none, by query-blockstats (backing of a filter) and
+ * driver names from query-named-block-nodes. in_use: set when a filter on the way has a name starting with
+ * "bkd-": the part before the last dash; root is then the child below our filter.
+ * FAILED when replies do not look like QEMU's; a message names the member. iothread is left NULL. */
+GPtrArray *bk_block_graph_disks (const BkBlockReplies *replies, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* One of our copy-before-write filters that a guest device is attached to. */
+typedef struct {
+  char *qdev;
+  char *filter; /* its node name */
+  char *child;  /* node below it: what to give the device back */
+} BkInsertedFilter;
+void bk_inserted_filter_free (BkInsertedFilter *filter);
+
+/* Our filters (node name starts with @prefix) that are roots of guest devices; (transfer full). */
+GPtrArray *bk_block_graph_inserted (const BkBlockReplies *replies, const char *prefix);
+
+/* Node names that start with @prefix, with their drivers. */
+typedef struct {
+  char *name;
+  char *driver;
+  GStrv bitmaps; /* names of bitmaps on it, whatever their name */
+} BkNode;
+void bk_node_free (BkNode *node);
+/* Every node of the VM whose name starts with @prefix ("" = all); (transfer full), BkNode. */
+GPtrArray *bk_block_graph_nodes (json_object *nodes, const char *prefix);

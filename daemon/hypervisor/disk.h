@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A disk of a VM as a backend sees it now. Plain values, owned by their holder.
+ */
+#pragma once
+
+#include "bk-types.h"
+
+typedef struct {
+  char *name;
+  uint64_t granularity;
+  uint64_t count; /* dirty bytes */
+  bool persistent;
+  bool recording;
+  bool busy;
+  bool inconsistent; /* left in use by a crash: good for nothing but removal */
+} BkBitmap;
+
+typedef struct {
+  char *name;     /* what users call it: see bk_block_graph_disks() */
+  GStrv aliases;  /* other names, best first */
+  char *qdev;     /* QOM path or ID from query-block, "" when not attached to a device */
+  char *root;     /* node that the guest device is attached to */
+  char *node;     /* format node: carries bitmaps; differs from root under a throttle filter */
+  char *format;   /* its driver: qcow2, raw, ... */
+  char *file;     /* file name as QEMU tells it */
+  char *iothread; /* QOM path, or NULL */
+  uint64_t size;  /* virtual size */
+  bool removable;
+  bool empty;     /* no medium */
+  bool read_only;
+  bool has_backing;
+  bool can_persist; /* bitmaps survive the end of QEMU: qcow2 v3, writable */
+  char *why_not;    /* why not, in words; NULL else */
+  char *in_use;     /* our filter or job on it: prefix of the run ("bkd-1a2b3c-42"), or NULL */
+  GPtrArray *bitmaps; /* BkBitmap; named ones only */
+} BkDisk;
+
+void bk_bitmap_free (BkBitmap *bitmap);
+void bk_disk_free (BkDisk *disk);
+
+/* The named bitmap of @disk or NULL. */
+const BkBitmap *bk_disk_find_bitmap (const BkDisk *disk, const char *name);
+
+/* The disk that @name means among @disks (BkDisk): target name or qdev ID, then drive ID, then node name.
+ * NOT_FOUND names the disks that there are; INVALID when two match. */
+const BkDisk *bk_disk_resolve (GPtrArray *disks, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* True when a backup without --disks takes @disk: writable, not removable, with a medium. */
+bool bk_disk_is_default (const BkDisk *disk);

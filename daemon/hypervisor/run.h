@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A run: what a backend needs to know to carry one backup job through, and to find it again or undo it after
+ * a crash. It is planned wholly before QEMU hears of it, and its JSON form is committed to the catalog
+ * first ("write down first"). All names in QEMU derive from prefix and index:
+ *
+ *   PREFIX-s0  scratch (format node)   PREFIX-sf0  its file      PREFIX-c0  copy-before-write filter
+ *   PREFIX-a0  snapshot-access         PREFIX-t0   target        PREFIX-tf0 its file
+ *   PREFIX-f0  a direct job's filter   PREFIX-j0   the job       PREFIX-inc the temporary bitmap
+ *
+ * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
+ * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER".
+ *
+ * One owner at a time: the main thread between steps, the step's worker during a step. The counters of
+ * BkRunDisk are atomic and may be read meanwhile.
+ */
+#pragma once
+
+#include "bk-types.h"
+
+typedef struct {
+  char *name;   /* disk */
+  uint64_t index;
+  char *qdev, *root, *node;
+  char *format;
+  uint64_t size;
+
+  /* what to copy */
+  char *level;  /* full, incremental, differential */
+  char *reason;
+  char *sync;   /* full, top, none, bitmap */
+  GStrv base_bitmaps; /* sync=bitmap: their union is what changed; never empty then */
+  char *base_checkpoint; /* ID */
+
+  /* the new checkpoint */
+  bool checkpoint; /* one is to be made */
+  char *bitmap;    /* its name; NULL = none is made */
+  char *parent_bitmap; /* recorded until now; stops at the point in time; NULL = none */
+  char *parent_checkpoint;
+  bool persistent;
+  GStrv stale_bitmaps; /* ours, good for nothing any more: removed on the way */
+
+  /* where to */
+  char *target_driver; /* file, host_device, nbd */
+  char *target;        /* absolute path, or URI */
+  char *target_format; /* qcow2 or raw */
+  char *parent_backup; /* whose image is the backing file, or NULL */
+  char *backing;       /* path of that image relative to the new one, or NULL */
+  uint64_t estimated;
+
+  /* outcome */
+  char *state;    /* planned, running, copied, completed, failed */
+  BkProblem *error;
+  uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored; /* use bk_run_disk_progress() while it runs */
+} BkRunDisk;
+BK_TYPE (BkRunDisk, bk_run_disk)
+
+typedef struct {
+  char *prefix;
+  char *mode;    /* push, push-direct */
+  char *scratch; /* folder for scratch files */
+  uint64_t speed;
+  bool compress;
+  char *on_source_error, *on_target_error;
+  bool guest_running; /* when the run was prepared: cont is sent after stop, also by recovery */
+  bool stops_guest;   /* more than one disk in snapshot mode: stopped for some milliseconds */
+  uint64_t pause_us;  /* how long the guest stood still, measured */
+  int64_t point_in_time;
+  char *qemu_version;
+  GPtrArray *disks; /* BkRunDisk */
+} BkRun;
+BK_TYPE (BkRun, bk_run)
+
+/* "PREFIX-ROLEINDEX"; (transfer full) */
+char *bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk);
+
+/* Atomic snapshot of the counters of @disk. Any thread. */
+void bk_run_disk_progress (BkRunDisk *disk, uint64_t *total, uint64_t *transferred);
+void bk_run_disk_set_progress (BkRunDisk *disk, uint64_t total, uint64_t transferred);
+
+/* Marks @disk failed with @error (transfer none), unless it is already. */
+void bk_run_disk_fail (BkRunDisk *disk, const GError *error);
+bool bk_run_disk_has_failed (const BkRunDisk *disk);

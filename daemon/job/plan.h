@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The plan of a backup: from what is asked and what is there to a decision per disk with its reason. Pure:
+ * no I/O, no clock. Every "no such disk", "read-only" and "not possible on raw" comes from here.
+ *
+ * Level, per disk. A checkpoint can be the base of an increment when
+ *   - it is committed for this disk, and the backup it was made with is completed for this disk in the same
+ *     repository (with a target of its own: any committed checkpoint), so that there is an image to stand on;
+ *   - its bitmap and those of all later checkpoints of this disk exist, are not inconsistent and not busy;
+ *     only the newest records; persistence is as it was;
+ *   - the disk did not shrink since (a grown disk is fine: the new area is zero until written, and then
+ *     dirty).
+ * auto: the newest such checkpoint, else full. incremental: likewise, else INVALID with the reason.
+ * differential: --since names it, or else the checkpoint of the newest full backup; else INVALID. --since with
+ * auto or incremental means differential from there. full: full.
+ * With a target of its own, auto means full.
+ *
+ * Mode: auto and push mean the snapshot push where the hypervisor has it and there is scratch space, else the
+ * direct push, with the reason. pull is INVALID in this version. A run of one mode for all disks.
+ *
+ * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
+ * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
+ * exists, is sound and records. stale_bitmaps are bitmaps of ours (by the checkpoints given, or by name
+ * "bkd-INSTANCE-cp-") on the disk that are inconsistent.
+ */
+#pragma once
+
+#include "backend.h"
+
+typedef struct {
+  const BkBackupRequest *request;
+  const BkVmState *vm;
+  GPtrArray *checkpoints;  /* BkCheckpointInfo of this VM, oldest first */
+  GPtrArray *backups;      /* BkBackupInfo of this VM in the repository, oldest first; empty with a target */
+  const char *repository;  /* its name, or NULL with a target */
+  const char *instance;    /* six hex digits */
+  const char *scratch;     /* folder, or NULL when there is no scratch space */
+  const char *no_scratch;  /* why not, in words */
+} BkPlanInput;
+
+/* Returns: (transfer full) a run with all decisions made and no names yet: prefix, bitmap, target and backing
+ * are NULL; base_bitmaps, parent_*, stale_bitmaps, level, reason, sync, estimated are set.
+ * INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
+BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER" for disks that
+ * shall have one (persistent or not), targets. With a repository, targets are FOLDER/DISK.qcow2 and backing is
+ * "../PARENT/DISK.qcow2"; else the request's target: one disk: the path, device or URI itself; several:
+ * TARGET/DISK.FORMAT, or for an NBD URI the text "{disk}" in it replaced (INVALID when it has none). */
+gboolean bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, uint64_t number,
+                       const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What --dry-run shows. (transfer full) */
+BkPlanInfo *bk_plan_describe (const BkRun *run, const BkPlanInput *input, const char *mode_reason);
