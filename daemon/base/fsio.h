@@ -47,7 +47,8 @@ int bk_fsio_open_scratch (const char *folder, uint64_t size, GError **error) G_G
 /* Bytes that an ordinary user may still write on the file system of @path. */
 gboolean bk_fsio_free_space (const char *path, uint64_t *bytes, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The next @n-th operation (1 = the next one) fails with @errsv; 0 turns it off. For tests. */
+/* The next @n-th operation (1 = the next one) fails with @errsv, or, when that is negative, ends the process by
+ * SIGKILL; n = 0 turns it off. For tests. */
 void bk_fsio_fail_at (unsigned n, int errsv);
 /* Operations counted since start or the last bk_fsio_fail_at(). */
 unsigned bk_fsio_count (void);
