@@ -42,10 +42,17 @@ bk_disk_find_bitmap (const BkDisk *disk, const char *name)
   return NULL;
 }
 
+static const char peripheral[] = "/machine/peripheral/";
+
+char *
+bk_disk_qdev_path (const char *qdev)
+{
+  return *qdev == '/' ? g_strdup (qdev) : g_strconcat (peripheral, qdev, NULL);
+}
+
 char *
 bk_disk_qdev_id (const char *qdev)
 {
-  static const char peripheral[] = "/machine/peripheral/";
   if (*qdev == '\0')
     return NULL;
   if (*qdev != '/')

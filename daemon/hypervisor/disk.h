@@ -46,6 +46,11 @@ const BkBitmap *bk_disk_find_bitmap (const BkDisk *disk, const char *name);
  * "/machine/peripheral/vda/virtio-backend"); NULL when it has none. (transfer full) */
 char *bk_disk_qdev_id (const char *qdev);
 
+/* The QOM path to give to QEMU (qom-set drive) for query-block's @qdev: there a device with an ID is told by the
+ * bare ID, which QEMU itself does not find when anything else bears that name, as the bus of an nvme controller
+ * does. (transfer full) */
+char *bk_disk_qdev_path (const char *qdev);
+
 /* The disk that @name means among @disks (BkDisk): target name or device ID, then whole qdev, then drive ID or
  * node name (QEMU keeps these two apart itself).
  * NOT_FOUND names the disks that there are; INVALID when two match. */

@@ -190,7 +190,7 @@ run_new (const char *mode)
   BkRun *run = g_new0 (BkRun, 1);
   run->prefix = g_strdup ("bkd-1a2b3c-42");
   run->mode = g_strdup (mode);
-  run->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_run_disk_free);
+  run->disks = g_ptr_array_new ();
   for (uint64_t i = 0; i < 2; i++) {
     BkRunDisk *disk = g_new0 (BkRunDisk, 1);
     disk->name = g_strdup_printf ("vd%c", (char)('a' + i));
