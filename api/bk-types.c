@@ -334,3 +334,14 @@ bk_size_format (uint64_t bytes)
     number /= 1024;
   return unit == 0 ? g_strdup_printf ("%.0f B", number) : g_strdup_printf ("%.1f %s", number, units[unit]);
 }
+
+char *
+bk_path_component_escape (const char *name)
+{
+  GString *escaped = g_string_new (NULL);
+  for (const char *at = name; *at != '\0'; at++) {
+    bool plain = g_ascii_isalnum (*at) || *at == '_' || *at == '-' || (*at == '.' && at != name);
+    g_string_append_printf (escaped, plain ? "%c" : "%%%02X", (unsigned char)*at);
+  }
+  return g_string_free (escaped, FALSE);
+}
