@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "job.h"
 
-#include "worker.h"
+#include "background.h"
 
 #include <string.h>
 
@@ -364,7 +364,7 @@ static void
 undo_all (BkJob *job)
 {
   job->working = true;
-  bk_worker_run (undo_work, undo_done, bk_job_ref (job));
+  bk_background_run (undo_work, undo_done, bk_job_ref (job));
 }
 
 /* @error: (transfer full) */
@@ -450,7 +450,7 @@ run_step (BkJob *job)
   if (strcmp (step->state, "running") == 0)
     start_timer (job);
   job->working = true;
-  bk_worker_run (step_work, step_done, bk_job_ref (job));
+  bk_background_run (step_work, step_done, bk_job_ref (job));
 }
 
 void

@@ -9,7 +9,7 @@
 #include "checkpoint-forget.h"
 #include "plan.h"
 #include "ulid.h"
-#include "worker.h"
+#include "background.h"
 
 #include <string.h>
 
@@ -195,7 +195,7 @@ inspect_done (gpointer user_data)
   if (op->queue->stopping && error == NULL)
     g_set_error (&error, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
   if (error == NULL && begin_create (op, &error))
-    bk_worker_run (create_work, create_done, op);
+    bk_background_run (create_work, create_done, op);
   else
     op_fail (op, g_steal_pointer (&error));
 }
@@ -228,7 +228,7 @@ bk_queue_create_checkpoint_async (BkQueue *queue, const BkCheckpointRequest *req
   }
   Op *op = op_new (queue, g_steal_pointer (&task), g_steal_pointer (&vm));
   op->request = bk_struct_copy (&bk_checkpoint_request_struct, request);
-  bk_worker_run (inspect_work, inspect_done, op);
+  bk_background_run (inspect_work, inspect_done, op);
 }
 
 BkCheckpointInfo *
@@ -299,7 +299,7 @@ bk_queue_delete_checkpoint_async (BkQueue *queue, const char *id, GAsyncReadyCal
   Op *op = op_new (queue, g_steal_pointer (&task), g_steal_pointer (&vm));
   op->checkpoint = g_steal_pointer (&checkpoint);
   if (begin_delete (op, &error))
-    bk_worker_run (delete_work, delete_done, op);
+    bk_background_run (delete_work, delete_done, op);
   else
     op_fail (op, g_steal_pointer (&error));
 }

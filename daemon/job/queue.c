@@ -6,7 +6,7 @@
 #include "fsio.h"
 #include "restore-job.h"
 #include "ulid.h"
-#include "worker.h"
+#include "background.h"
 
 #include <string.h>
 
@@ -389,7 +389,7 @@ submit_backup (BkQueue *queue, const BkBackupRequest *request, bool plan_only, G
   submit->vm = g_steal_pointer (&vm);
   submit->plan_only = plan_only;
   submit->task = g_steal_pointer (&task);
-  bk_worker_run (submit_work, submit_done, submit);
+  bk_background_run (submit_work, submit_done, submit);
 }
 
 void

@@ -214,8 +214,8 @@ work_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, G
   for (unsigned i = 0; i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];
     __atomic_store_n (&restore->current, i, __ATOMIC_RELAXED);
-    if (!bk_image_convert (disk->source, disk->output, disk->temporary, restore->format, restore->request->speed,
-                           restore->request->force, on_progress, disk, cancellable, error)) {
+    if (!bk_image_convert (disk->source, disk->output, disk->temporary, restore->format, restore->request->force,
+                           restore->request->speed, on_progress, disk, cancellable, error)) {
       g_prefix_error (error, "disk %s: ", disk->name);
       return FALSE;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "worker.h"
+#include "background.h"
 
 typedef struct {
   BkWorkFunc work, done;
@@ -23,7 +23,7 @@ run (gpointer data, gpointer user_data G_GNUC_UNUSED)
 }
 
 void
-bk_worker_run (BkWorkFunc work, BkWorkFunc done, gpointer data)
+bk_background_run (BkWorkFunc work, BkWorkFunc done, gpointer data)
 {
   static GThreadPool *pool;
   if (pool == NULL)

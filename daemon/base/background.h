@@ -11,4 +11,4 @@
 typedef void (*BkWorkFunc) (gpointer data);
 
 /* Runs @work (@data) in a thread, then @done (@data) on the default main context. Main thread only. */
-void bk_worker_run (BkWorkFunc work, BkWorkFunc done, gpointer data);
+void bk_background_run (BkWorkFunc work, BkWorkFunc done, gpointer data);
