@@ -425,7 +425,7 @@ manifest_stands_on (const BkBackupInfo *manifest, const char *backup)
   return false;
 }
 
-/* When the manifest cannot be read the images say; one that says nothing counts as standing on everything. */
+/* When the manifest is damaged the images say; one that says nothing counts as standing on everything. */
 static bool
 images_stand_on (const char *folder, const char *parent_folder)
 {
@@ -444,14 +444,19 @@ images_stand_on (const char *folder, const char *parent_folder)
 }
 
 static gboolean
-add_dependent (BkArchive *archive, const char *vm, const char *backup, gpointer user_data, GError **error G_GNUC_UNUSED)
+add_dependent (BkArchive *archive, const char *vm, const char *backup, gpointer user_data, GError **error)
 {
   const Dependents *dependents = user_data;
   if (g_str_equal (backup, dependents->backup) || !bk_archive_has (archive, vm, backup))
     return TRUE;
   g_autofree char *folder = bk_archive_backup_folder (archive, vm, backup);
   g_autofree char *parent_folder = bk_archive_backup_folder (archive, vm, dependents->backup);
-  g_autoptr (BkBackupInfo) manifest = bk_manifest_read (folder, vm, backup, NULL);
+  g_autoptr (GError) why = NULL;
+  g_autoptr (BkBackupInfo) manifest = bk_manifest_read (folder, vm, backup, &why);
+  if (manifest == NULL && !g_error_matches (why, BK_ERROR, BK_ERROR_CORRUPT)) {
+    g_propagate_error (error, g_steal_pointer (&why));
+    return FALSE;
+  }
   bool stands = manifest != NULL ? manifest_stands_on (manifest, dependents->backup)
                                  : images_stand_on (folder, parent_folder);
   if (stands)

@@ -5,24 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *
-scene_run (const char *program, ...)
+static char *
+run (GPtrArray *argv)
 {
-  g_autoptr (GPtrArray) argv = g_ptr_array_new ();
   g_autoptr (GError) error = NULL;
   g_autofree char *errors = NULL;
   char *output = NULL;
   int status = -1;
+  g_ptr_array_add (argv, NULL);
+  g_spawn_sync (NULL, (char **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &output, &errors, &status, &error);
+  bk_assert_no_error (error);
+  ck_assert_msg (status == 0, "%s: %s%s", (const char *)argv->pdata[0], output, errors);
+  return output;
+}
+
+char *
+scene_run (const char *program, ...)
+{
+  g_autoptr (GPtrArray) argv = g_ptr_array_new ();
   va_list more;
   va_start (more, program);
   for (const char *word = program; word != NULL; word = va_arg (more, const char *))
     g_ptr_array_add (argv, (gpointer)word);
   va_end (more);
-  g_ptr_array_add (argv, NULL);
-  g_spawn_sync (NULL, (char **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &output, &errors, &status, &error);
-  bk_assert_no_error (error);
-  ck_assert_msg (status == 0, "%s: %s%s", program, output, errors);
-  return output;
+  return run (argv);
 }
 
 static void
@@ -73,10 +79,16 @@ write_one (GByteArray *model, const char *write)
 void
 scene_write (const char *image, GByteArray *model, const char *const *writes)
 {
+  static const char *const program[] = { "qemu-io", "-t", "unsafe", "-d", "unmap", "-f", "qcow2" };
+  g_autoptr (GPtrArray) argv = g_ptr_array_new_with_free_func (g_free);
+  for (size_t i = 0; i < G_N_ELEMENTS (program); i++)
+    g_ptr_array_add (argv, g_strdup (program[i]));
   for (; *writes != NULL; writes++) {
-    g_autofree char *command = write_one (model, *writes);
-    g_free (scene_run ("qemu-io", "-d", "unmap", "-f", "qcow2", "-c", command, image, NULL));
+    g_ptr_array_add (argv, g_strdup ("-c"));
+    g_ptr_array_add (argv, write_one (model, *writes));
   }
+  g_ptr_array_add (argv, g_strdup (image));
+  g_free (run (argv));
 }
 
 static BkBackupInfo *
