@@ -81,6 +81,8 @@ scene_write (const char *image, GByteArray *model, const char *const *writes)
 {
   static const char *const program[] = { "qemu-io", "-t", "unsafe", "-d", "unmap", "-f", "qcow2" };
   g_autoptr (GPtrArray) argv = g_ptr_array_new_with_free_func (g_free);
+  if (*writes == NULL)
+    return;
   for (size_t i = 0; i < G_N_ELEMENTS (program); i++)
     g_ptr_array_add (argv, g_strdup (program[i]));
   for (; *writes != NULL; writes++) {
