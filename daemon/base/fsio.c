@@ -184,6 +184,18 @@ bk_fsio_write_json (const char *path, json_object *json, GError **error)
   return bk_fsio_write_file (path, line, strlen (line), error);
 }
 
+gboolean
+bk_fsio_create_file (const char *path, GError **error)
+{
+  AUTO_FD fd = fault () ? -1 : open (path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0)
+    return TRUE;
+  if (errno != EEXIST)
+    return bk_error_set_errno (error, errno, "cannot create '%s'", path);
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' exists already", path);
+  return FALSE;
+}
+
 static gboolean
 read_all (int fd, const char *path, GByteArray *bytes, size_t limit, GError **error)
 {

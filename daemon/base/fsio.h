@@ -25,6 +25,9 @@ gboolean bk_fsio_write_file (const char *path, const void *data, size_t length, 
 /* bk_fsio_write_file() of pretty-printed JSON and a final newline. */
 gboolean bk_fsio_write_json (const char *path, json_object *json, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Makes an empty file that must not exist (CONFLICT), mode 0600. Not synced: it is about to be filled. */
+gboolean bk_fsio_create_file (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Reads a file of at most @limit bytes, NUL-terminated behind the content. CORRUPT when it is longer. */
 gboolean bk_fsio_read_file (const char *path, size_t limit, char **data, size_t *length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
