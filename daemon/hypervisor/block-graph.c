@@ -14,6 +14,25 @@ static const char *const filters[] = { "blkdebug",   "blklogwrites", "blkreplay"
                                        "mirror_top", "preallocate",  "replication",       "throttle",
                                        NULL };
 
+/* Those of them that a job puts in and takes away again. */
+static const char *const job_filters[] = { "commit_top", "copy-before-write", "mirror_top", NULL };
+
+/* The replies, to be looked up in. */
+typedef struct {
+  GHashTable *nodes; /* node name to its entry in query-named-block-nodes */
+  GHashTable *stats; /* guest device to its entry in query-blockstats */
+  bool streams;      /* a block-stream job exists */
+} Tables;
+
+static void
+tables_free (Tables *tables)
+{
+  g_clear_pointer (&tables->nodes, g_hash_table_unref);
+  g_clear_pointer (&tables->stats, g_hash_table_unref);
+  g_free (tables);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Tables, tables_free)
+
 /* A disk in the making: its chain from the node that the guest device is attached to, down through filters and
  * backing files; borrowed entries of query-named-block-nodes. */
 typedef struct {
@@ -126,6 +145,13 @@ is_our_filter (json_object *node)
   return is_filter (node) && g_str_has_prefix (node_name (node), OUR_PREFIX);
 }
 
+/* QEMU makes up names for nodes without one; they change with each start. */
+static bool
+is_made_up (const char *name)
+{
+  return *name == '#' || *name == '\0';
+}
+
 /* --- the replies as tables --- */
 
 static gboolean
@@ -134,7 +160,6 @@ check_array (json_object *reply, const char *query, GError **error)
   return json_object_is_type (reply, json_type_array) || strange (error, query, "it is no array");
 }
 
-/* Node name to its entry in query-named-block-nodes. */
 static GHashTable *
 index_nodes (json_object *nodes, GError **error)
 {
@@ -152,7 +177,6 @@ index_nodes (json_object *nodes, GError **error)
   return g_steal_pointer (&table);
 }
 
-/* Guest device to its entry in query-blockstats. */
 static GHashTable *
 index_stats (json_object *stats, GError **error)
 {
@@ -168,16 +192,35 @@ index_stats (json_object *stats, GError **error)
   return g_steal_pointer (&table);
 }
 
+static bool
+has_stream (json_object *jobs)
+{
+  for (size_t i = 0; json_object_is_type (jobs, json_type_array) && i < json_object_array_length (jobs); i++)
+    if (g_strcmp0 (text (json_object_array_get_idx (jobs, i), "type"), "stream") == 0)
+      return true;
+  return false;
+}
+
+static Tables *
+index_replies (const BkBlockReplies *replies, GError **error)
+{
+  g_autoptr (Tables) tables = g_new0 (Tables, 1);
+  tables->nodes = index_nodes (replies->nodes, error);
+  tables->stats = tables->nodes ? index_stats (replies->blockstats, error) : NULL;
+  tables->streams = has_stream (replies->jobs);
+  return tables->stats ? g_steal_pointer (&tables) : NULL;
+}
+
 /* Follows "backing", which is the child of a filter and the backing file of a format. */
 static GPtrArray *
-walk (json_object *stats, GHashTable *nodes, GError **error)
+walk (json_object *stats, const Tables *tables, GError **error)
 {
   static const char query[] = "query-blockstats";
   g_autoptr (GPtrArray) chain = g_ptr_array_new ();
   for (; stats != NULL; stats = member (stats, "backing", json_type_object)) {
     if (!require (stats, "node-name", json_type_string, query, error))
       return NULL;
-    json_object *node = g_hash_table_lookup (nodes, node_name (stats));
+    json_object *node = g_hash_table_lookup (tables->nodes, node_name (stats));
     if (node == NULL || chain->len == CHAIN_MAX) {
       g_autofree char *what = node ? g_strdup ("a chain of nodes is too long")
                                    : g_strdup_printf ("node '%s' is not among the named ones", node_name (stats));
@@ -266,6 +309,55 @@ find_run (const Draft *draft)
   return NULL;
 }
 
+/* A copy-on-read filter may be the user's own for ever, or that of a stream. */
+static bool
+is_foreign_job_filter (json_object *node, const Tables *tables)
+{
+  if (is_our_filter (node))
+    return false;
+  const char *driver = text (node, "drv");
+  return g_strv_contains (job_filters, driver) || (tables->streams && strcmp (driver, "copy-on-read") == 0);
+}
+
+/* Filters that QEMU made up for a job it leaves out of query-block and query-blockstats; they bear the file name of
+ * the node below them. */
+static bool
+hides_above (json_object *filter, const Draft *draft, json_object *link)
+{
+  const char *driver = text (filter, "drv");
+  return (strcmp (driver, "mirror_top") == 0 || strcmp (driver, "copy-on-read") == 0) &&
+         is_made_up (node_name (filter)) && !g_ptr_array_find (draft->chain, filter, NULL) &&
+         g_strcmp0 (text (filter, "file"), text (link, "file")) == 0;
+}
+
+static json_object *
+find_hidden_filter (const Draft *draft, json_object *link, const Tables *tables)
+{
+  GHashTableIter iter;
+  gpointer node = NULL;
+  g_hash_table_iter_init (&iter, tables->nodes);
+  while (g_hash_table_iter_next (&iter, NULL, &node))
+    if (hides_above (node, draft, link))
+      return node;
+  return NULL;
+}
+
+/* QEMU 7.2 aborts when the filter of a job goes away under a copy-before-write filter that was inserted later. */
+static char *
+find_foreign_job (const Draft *draft, json_object *node, const Tables *tables)
+{
+  for (guint i = 0; i < draft->chain->len; i++) {
+    json_object *link = g_ptr_array_index (draft->chain, i);
+    json_object *filter = is_foreign_job_filter (link, tables) ? link : find_hidden_filter (draft, link, tables);
+    if (filter != NULL)
+      return g_strdup_printf ("another program's job has put its filter '%s' (%s) on the disk; wait for the end of that "
+                              "job", node_name (filter), text (filter, "drv"));
+    if (link == node)
+      break;
+  }
+  return NULL;
+}
+
 /* The node that the guest device is attached to but for us, and the node with the content. */
 static gboolean
 find_root_and_node (const Draft *draft, json_object **root, json_object **node, GError **error)
@@ -285,7 +377,7 @@ find_root_and_node (const Draft *draft, json_object **root, json_object **node, 
 }
 
 static gboolean
-read_content (Draft *draft, GError **error)
+read_content (Draft *draft, const Tables *tables, GError **error)
 {
   static const char query[] = "query-named-block-nodes";
   BkDisk *disk = draft->disk;
@@ -306,6 +398,7 @@ read_content (Draft *draft, GError **error)
   disk->why_not = why_not_persistent (disk, node);
   disk->can_persist = disk->why_not == NULL;
   disk->in_use = find_run (draft);
+  disk->blocked = find_foreign_job (draft, node, tables);
   return TRUE;
 }
 
@@ -321,20 +414,20 @@ read_nothing (BkDisk *disk)
 }
 
 static GPtrArray *
-find_chain (json_object *entry, const char *qdev, GHashTable *nodes, GHashTable *stats, GError **error)
+find_chain (json_object *entry, const char *qdev, const Tables *tables, GError **error)
 {
   if (!require (entry, "inserted", json_type_object, "query-block", error))
     return NULL;
-  json_object *top = g_hash_table_lookup (stats, qdev);
+  json_object *top = g_hash_table_lookup (tables->stats, qdev);
   if (top != NULL)
-    return walk (top, nodes, error);
+    return walk (top, tables, error);
   g_autofree char *what = g_strdup_printf ("device '%s' is missing", qdev);
   strange (error, "query-blockstats", what);
   return NULL;
 }
 
 static Draft *
-read_disk (json_object *entry, const char *qdev, GHashTable *nodes, GHashTable *stats, GError **error)
+read_disk (json_object *entry, const char *qdev, const Tables *tables, GError **error)
 {
   static const char query[] = "query-block";
   if (!require (entry, "device", json_type_string, query, error) ||
@@ -347,8 +440,8 @@ read_disk (json_object *entry, const char *qdev, GHashTable *nodes, GHashTable *
   disk->removable = flag (entry, "removable");
   disk->empty = !json_object_object_get_ex (entry, "inserted", NULL);
   disk->bitmaps = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_bitmap_free);
-  draft->chain = disk->empty ? g_ptr_array_new () : find_chain (entry, qdev, nodes, stats, error);
-  if (draft->chain == NULL || !(disk->empty ? read_nothing (disk) : read_content (draft, error)))
+  draft->chain = disk->empty ? g_ptr_array_new () : find_chain (entry, qdev, tables, error);
+  if (draft->chain == NULL || !(disk->empty ? read_nothing (disk) : read_content (draft, tables, error)))
     return NULL;
   return g_steal_pointer (&draft);
 }
@@ -358,9 +451,8 @@ read_drafts (const BkBlockReplies *replies, GPtrArray *drafts, GError **error)
 {
   if (!check_array (replies->block, "query-block", error))
     return FALSE;
-  g_autoptr (GHashTable) nodes = index_nodes (replies->nodes, error);
-  g_autoptr (GHashTable) stats = nodes ? index_stats (replies->blockstats, error) : NULL;
-  if (stats == NULL)
+  g_autoptr (Tables) tables = index_replies (replies, error);
+  if (tables == NULL)
     return FALSE;
   for (size_t i = 0; i < json_object_array_length (replies->block); i++) {
     json_object *entry = json_object_array_get_idx (replies->block, i);
@@ -369,7 +461,7 @@ read_drafts (const BkBlockReplies *replies, GPtrArray *drafts, GError **error)
       continue;
     if (!require (entry, "qdev", json_type_string, "query-block", error))
       return FALSE;
-    Draft *draft = read_disk (entry, text (entry, "qdev"), nodes, stats, error);
+    Draft *draft = read_disk (entry, text (entry, "qdev"), tables, error);
     if (draft == NULL)
       return FALSE;
     g_ptr_array_add (drafts, draft);
@@ -378,13 +470,6 @@ read_drafts (const BkBlockReplies *replies, GPtrArray *drafts, GError **error)
 }
 
 /* --- names --- */
-
-/* QEMU makes up names for nodes without one; they change with each start. */
-static bool
-is_made_up (const char *name)
-{
-  return *name == '#' || *name == '\0';
-}
 
 static void
 collect_aliases (Draft *draft)

@@ -7,10 +7,13 @@
 
 #include "disk.h"
 
+/* QEMU 7.2 dies of query-named-block-nodes while a block-stream job is concluded and not dismissed: look at
+ * query-jobs first, and do not ask while there is a job of type "stream". */
 typedef struct {
   json_object *block;      /* query-block */
   json_object *nodes;      /* query-named-block-nodes, flat */
   json_object *blockstats; /* query-blockstats */
+  json_object *jobs;       /* query-jobs; NULL: not asked, and a named filter of a stream is taken for the user's */
 } BkBlockReplies;
 
 /* All disks that guests see, in QEMU's order; (transfer full), BkDisk. A drive that no device uses is none.
@@ -26,6 +29,7 @@ typedef struct {
  * driver names from query-named-block-nodes. in_use: set when a filter in the chain has a name starting with
  * "bkd-": the part before the last dash; root is then the child below our filter, and all is as without it.
  * An external snapshot taken above our filter (blockdev-snapshot-sync) is root and node, with in_use set.
+ * blocked: set when a job that is not ours has a filter above node, be it one that QEMU does not show there.
  * Without a medium root, node, format and file are "".
  * FAILED when replies do not look like QEMU's, or do not fit together because something changed between them; a
  * message names the member. iothread is left NULL. */

@@ -33,6 +33,8 @@ typedef struct {
   bool can_persist; /* bitmaps survive the end of QEMU: qcow2 v3, writable */
   char *why_not;    /* why not, in words; NULL else */
   char *in_use;     /* our filter or job on it: prefix of the run ("bkd-1a2b3c-42"), or NULL */
+  char *blocked;  /* another program's job on it, in words; NULL else. A filter inserted now would kill the VM
+                   * when that job ends */
   GPtrArray *bitmaps; /* BkBitmap; named ones only */
 } BkDisk;
 

@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define CASES_AT_LEAST 39
+#define CASES_AT_LEAST 46
 
 static char *
 data_path (const char *name, const char *suffix)
@@ -39,10 +39,11 @@ recording (const char *name)
 static BkBlockReplies
 replies_of (json_object *json)
 {
-  BkBlockReplies replies = { NULL, NULL, NULL };
+  BkBlockReplies replies = { NULL, NULL, NULL, NULL };
   json_object_object_get_ex (json, "block", &replies.block);
   json_object_object_get_ex (json, "nodes", &replies.nodes);
   json_object_object_get_ex (json, "blockstats", &replies.blockstats);
+  json_object_object_get_ex (json, "jobs", &replies.jobs);
   return replies;
 }
 
@@ -83,6 +84,7 @@ describe_flags (GString *out, const BkDisk *disk)
   g_string_append (out, bk_disk_is_default (disk) ? ",default" : "");
   if (disk->in_use)
     g_string_append_printf (out, ",in_use=%s", disk->in_use);
+  g_string_append (out, disk->blocked ? ",blocked" : "");
 }
 
 static void
@@ -128,6 +130,25 @@ START_TEST (reads_every_recording)
     ck_assert_msg (g_file_get_contents (path, &expected, NULL, NULL), "%s is missing", path);
     ck_assert_msg (strcmp (actual, expected) == 0, "%s:\n%sexpected:\n%s", name, actual, expected);
   }
+}
+END_TEST
+
+START_TEST (names_the_filter_of_a_foreign_job)
+{
+  static const char *const table[][2] = {
+    { "mirror", "'#block200' (mirror_top)" },          { "mirror-named", "'mirror-filter' (mirror_top)" },
+    { "commit-active", "'commit-filter' (mirror_top)" }, { "stream", "'#block300' (copy-on-read)" },
+    { "stream-named", "'stream-filter' (copy-on-read)" }, { "bitmaps-unnamed", "'#block200' (copy-before-write)" },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (table); i++) {
+    g_autoptr (GPtrArray) disks = disks_of (table[i][0]);
+    const BkDisk *disk = g_ptr_array_index (disks, 0);
+    g_autofree char *expected = g_strdup_printf (
+        "another program's job has put its filter %s on the disk; wait for the end of that job", table[i][1]);
+    ck_assert_str_eq (disk->blocked, expected);
+  }
+  g_autoptr (GPtrArray) disks = disks_of ("stream");
+  ck_assert_ptr_null (((const BkDisk *)g_ptr_array_index (disks, 1))->blocked);
 }
 END_TEST
 
@@ -501,6 +522,7 @@ int
 main (void)
 {
   const TTest *const tests[] = { reads_every_recording,
+                                 names_the_filter_of_a_foreign_job,
                                  our_filters_change_nothing,
                                  resolves_each_kind_of_name,
                                  tells_the_whole_path_of_a_device,
