@@ -203,21 +203,36 @@ announce (BkQmpClient *client)
   g_cond_broadcast (&client->changed);
 }
 
-/* Last thing to do in a function: the notify function may stop the client. */
-static void
-set_state (BkQmpClient *client, BkQmpState state, const char *reason)
+/* Returns whether it is another state than before. With the mutex. */
+static bool
+enter (BkQmpClient *client, BkQmpState state, const char *reason)
 {
-  g_mutex_lock (&client->mutex);
-  bool same = client->state == state;
+  bool other = client->state != state;
   client->state = state;
   g_free (client->reason);
   client->reason = g_strdup (reason);
   if (state == BK_QMP_READY)
     client->generation++;
   announce (client);
-  g_mutex_unlock (&client->mutex);
-  if (!same && client->notify)
+  return other;
+}
+
+/* Last thing to do in a function: the notify function may stop the client. */
+static void
+notify (BkQmpClient *client, BkQmpState state)
+{
+  if (client->notify)
     client->notify (client, state, client->user_data);
+}
+
+static void
+set_state (BkQmpClient *client, BkQmpState state, const char *reason)
+{
+  g_mutex_lock (&client->mutex);
+  bool other = enter (client, state, reason);
+  g_mutex_unlock (&client->mutex);
+  if (other)
+    notify (client, state);
 }
 
 static void
@@ -230,9 +245,10 @@ lose_requests (GQueue *queue, const char *reason)
   }
 }
 
-/* Takes the connection down; waiting calls end with @reason. */
-static void
-drop_connection (BkQmpClient *client, const char *reason)
+/* Takes the connection down; waiting calls end with @reason. The state changes along, so that no call slips in
+ * that would be sent on the next connection. Returns whether it is another state than before. */
+static bool
+drop_connection (BkQmpClient *client, BkQmpState state, const char *reason)
 {
   clear_source (&client->input);
   clear_source (&client->output);
@@ -244,8 +260,9 @@ drop_connection (BkQmpClient *client, const char *reason)
   client->has_oob = false;
   lose_requests (&client->outgoing, reason);
   lose_requests (&client->sent, reason);
-  g_cond_broadcast (&client->changed);
+  bool other = enter (client, state, reason);
   g_mutex_unlock (&client->mutex);
+  return other;
 }
 
 static gboolean
@@ -260,10 +277,11 @@ on_retry (gpointer data)
 static void
 fail_connection (BkQmpClient *client, BkQmpState state, const char *reason)
 {
-  drop_connection (client, reason);
+  bool other = drop_connection (client, state, reason);
   set_timer (client, client->retry_ms, on_retry);
   client->retry_ms = MIN (client->retry_ms * 2, RETRY_MAX_MS);
-  set_state (client, state, reason);
+  if (other)
+    notify (client, state);
 }
 
 /* --- writing --- */
@@ -666,8 +684,8 @@ bk_qmp_client_stop (BkQmpClient *client)
   g_mutex_unlock (&client->mutex);
   if (!was_started)
     return;
-  drop_connection (client, "the connection was closed by backupd");
-  set_state (client, BK_QMP_DOWN, "stopped");
+  if (drop_connection (client, BK_QMP_DOWN, "the connection was closed by backupd"))
+    notify (client, BK_QMP_DOWN);
   bk_qmp_client_unref (client);
 }
 

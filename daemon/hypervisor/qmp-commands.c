@@ -107,10 +107,19 @@ bk_qmp_call_cont (void)
   return (BkQmpCall){ .name = "cont", .fd = -1 };
 }
 
+/* query-block names a device by its ID or, when it has none, by its QOM path. An ID alone is a QOM path too, but
+ * an ambiguous one for nvme, whose bus has the same name. */
+static char *
+device_path (const char *qdev)
+{
+  return *qdev == '/' ? g_strdup (qdev) : g_strconcat ("/machine/peripheral/", qdev, NULL);
+}
+
 static json_object *
 drive_arguments (const char *qdev, const char *node)
 {
-  json_object *arguments = one ("path", qdev);
+  g_autofree char *path = device_path (qdev);
+  json_object *arguments = one ("path", path);
   set_string (arguments, "property", "drive");
   set_string (arguments, "value", node);
   return arguments;
@@ -154,7 +163,8 @@ bk_qmp_qom_get_string (BkQmpClient *client, const char *path, const char *proper
                        GCancellable *cancellable, GError **error)
 {
   *value = NULL;
-  json_object *arguments = one ("path", path);
+  g_autofree char *full = device_path (path);
+  json_object *arguments = one ("path", full);
   set_string (arguments, "property", property);
   g_autoptr (json_object) result = NULL;
   g_autoptr (GError) local = NULL;

@@ -200,7 +200,10 @@ bool
 bk_qmp_peer_has_input (BkQmpPeer *peer, int milliseconds)
 {
   struct pollfd poll_fd = { .fd = peer->socket, .events = POLLIN };
-  return peer->input->len > 0 || poll (&poll_fd, 1, milliseconds) > 0;
+  char byte;
+  if (peer->input->len > 0)
+    return true;
+  return poll (&poll_fd, 1, milliseconds) > 0 && recv (peer->socket, &byte, 1, MSG_PEEK) > 0;
 }
 
 int
