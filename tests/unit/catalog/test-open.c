@@ -153,7 +153,9 @@ try_denied_file (const char *folder)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkCatalog) catalog = bk_catalog_open (folder, &error);
-  if (catalog != NULL || !g_error_matches (error, BK_ERROR, BK_ERROR_DENIED) || !strstr (error->message, "catalog.sqlite"))
+  bool right = catalog == NULL && g_error_matches (error, BK_ERROR, BK_ERROR_DENIED) &&
+               strstr (error->message, "catalog.sqlite");
+  if (!right)
     _exit (3);
 }
 
@@ -219,7 +221,8 @@ START_TEST (keeps_its_instance)
   ck_assert_str_eq (bk_catalog_instance (catalog), instance);
   g_autoptr (BkCatalog) other = sample_open (NULL);
   g_autoptr (BkCatalog) third = sample_open (NULL);
-  ck_assert (strcmp (bk_catalog_instance (other), instance) != 0 || strcmp (bk_catalog_instance (third), instance) != 0);
+  ck_assert (strcmp (bk_catalog_instance (other), instance) != 0 ||
+             strcmp (bk_catalog_instance (third), instance) != 0);
 }
 END_TEST
 
@@ -399,7 +402,7 @@ START_TEST (undoes_a_failed_migration)
   g_autoptr (GError) error = NULL;
   g_autofree char *folder = bk_suite_folder ();
   fill_catalog (folder);
-  assert_migration_fails (folder, ADD_NOTE "DELETE FROM job; INSERT INTO nowhere VALUES (1);", "no such table: nowhere");
+  assert_migration_fails (folder, ADD_NOTE "DELETE FROM job; INSERT INTO nowhere VALUES (1);", "no such table");
   assert_migration_fails (folder, ADD_NOTE "DELETE FROM vm;", "'checkpoint'");
   g_autofree BkMigration *mended = migrations_with (ADD_NOTE, NULL);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, mended, &error);
