@@ -129,13 +129,22 @@ bk_catalog_unsettled_jobs (BkCatalog *catalog, GError **error)
   return select ? read_records (catalog, select, error) : NULL;
 }
 
+/* A "+" keeps SQLite from choosing the index of a column: of what is asked for, the VM narrows it down most, and
+ * the kind least. */
+static char *
+list_text (const BkJobFilter *filter)
+{
+  const char *vm = filter->vm ? " AND vm = ?" : "";
+  const char *state = !filter->state ? "" : filter->vm ? " AND +state = ?" : " AND state = ?";
+  const char *kind = !filter->kind ? "" : filter->vm || filter->state ? " AND +kind = ?" : " AND kind = ?";
+  return g_strconcat (SELECT_JOB "WHERE number < ?", vm, state, kind, " ORDER BY number DESC LIMIT ?", NULL);
+}
+
 GPtrArray *
 bk_catalog_list_jobs (BkCatalog *catalog, const BkJobFilter *filter, GError **error)
 {
   uint64_t before = filter->before > 0 ? MIN (filter->before, (uint64_t)INT64_MAX) : INT64_MAX;
-  g_autofree char *text = g_strconcat (SELECT_JOB "WHERE number < ?", filter->vm ? " AND vm = ?" : "",
-                                       filter->state ? " AND state = ?" : "", filter->kind ? " AND kind = ?" : "",
-                                       " ORDER BY number DESC LIMIT ?", NULL);
+  g_autofree char *text = list_text (filter);
   g_autoptr (BkStatement) select = bk_statement_new (catalog->sql, text, error);
   if (select == NULL)
     return NULL;

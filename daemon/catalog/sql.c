@@ -64,13 +64,21 @@ code_of_errno (int errsv)
   return error->code == BK_ERROR_NOT_FOUND ? BK_ERROR_FAILED : (BkErrorCode)error->code;
 }
 
+/* SQLite keeps the errno of most failures, but not that of a COMMIT; exec and step clear it before they start. */
+static int
+last_errno (BkSql *sql)
+{
+  int errsv = errno;
+  int kept = sqlite3_system_errno (sql->handle);
+  return kept != 0 ? kept : errsv;
+}
+
 gboolean
 bk_sql_fail (BkSql *sql, int rc, GError **error)
 {
-  const Meaning *meaning = meaning_of (rc);
   int primary = rc & 0xff;
-  bool has_errno = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN;
-  int errsv = has_errno ? sqlite3_system_errno (sql->handle) : 0;
+  int errsv = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN ? last_errno (sql) : 0;
+  const Meaning *meaning = meaning_of (rc);
   const char *text = sqlite3_errcode (sql->handle) == primary ? sqlite3_errmsg (sql->handle) : sqlite3_errstr (rc);
   if (meaning)
     g_set_error (error, BK_ERROR, meaning->code, "catalog '%s': %s: %s", sql->path, text, meaning->advice);
@@ -146,6 +154,7 @@ bk_sql_path (BkSql *sql)
 gboolean
 bk_sql_exec (BkSql *sql, const char *script, GError **error)
 {
+  errno = 0;
   int rc = sqlite3_exec (sql->handle, script, NULL, NULL, NULL);
   return rc == SQLITE_OK || bk_sql_fail (sql, rc, error);
 }
@@ -270,6 +279,7 @@ bk_statement_step (BkStatement *statement, GError **error)
     refuse_undone (sql, error);
     return BK_STEP_FAILED;
   }
+  errno = 0;
   int rc = statement->bind_result != SQLITE_OK ? statement->bind_result : sqlite3_step (statement->stmt);
   if (rc == SQLITE_ROW)
     return BK_STEP_ROW;
