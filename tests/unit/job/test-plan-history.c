@@ -17,7 +17,7 @@
 #define BLOCKS 24
 #define DISKS 2
 #define REPOSITORIES 2
-#define HISTORIES 2000
+#define HISTORIES 1000
 #define STEPS 45
 
 typedef struct {
@@ -425,7 +425,8 @@ carry_out (World *world, BkRun *run, int repository, bool backup)
   for (unsigned i = 0; i < run->disks->len; i++)
     if (backup)
       check_copy (world, run->disks->pdata[i]);
-  Outcome outcome = { g_new0 (BkCheckpointInfo, 1), g_new0 (BkBackupInfo, 1), dead, chance (world, 30) ? 60 : 0, false };
+  int fail_percent = chance (world, 30) ? 60 : 0;
+  Outcome outcome = { g_new0 (BkCheckpointInfo, 1), g_new0 (BkBackupInfo, 1), dead, fail_percent, false };
   outcome.checkpoint->id = g_strdup_printf ("c%u", world->number);
   outcome.checkpoint->vm = g_strdup ("web01");
   outcome.checkpoint->backup_id = backup ? g_strdup_printf ("b%u", world->number) : NULL;
