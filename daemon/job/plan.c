@@ -113,7 +113,8 @@ static char *
 why_no_snapshot (const BkPlanInput *input)
 {
   if (!input->vm->snapshot_push)
-    return g_strdup_printf ("this QEMU (%s) cannot push from a snapshot", input->vm->version ? input->vm->version : "?");
+    return g_strdup_printf ("this QEMU (%s) cannot push from a snapshot",
+                            input->vm->version ? input->vm->version : "of unknown version");
   if (input->scratch == NULL)
     return g_strdup (input->no_scratch ? input->no_scratch : "there is no scratch space");
   return NULL;

@@ -95,7 +95,7 @@ make_checkpoint (const Word *word, const char *parent)
   entry->bitmap = bitmap_name (word->id);
   entry->parent = has (word, 'g') ? NULL : g_strdup (parent);
   entry->state = g_strdup (has (word, 'p') ? "provisional" : "committed");
-  entry->size = has (word, 's') ? 2 * CASE_SIZE : CASE_SIZE;
+  entry->size = has (word, 's') ? 2 * CASE_SIZE : has (word, 't') ? CASE_SIZE / 2 : CASE_SIZE;
   entry->persistent = !has (word, 'n');
   BkCheckpointInfo *checkpoint = g_new0 (BkCheckpointInfo, 1);
   checkpoint->id = g_strdup (word->id);

@@ -42,7 +42,8 @@ static const LevelRow level_rows[] = {
   { "newest inconsistent", { NULL, TWO, TWO_BACKUPS, "c1 c2:i" }, "full",
     "bitmap of checkpoint 'c2' is inconsistent: QEMU was killed or the host crashed" },
   { "newest busy", { NULL, TWO, TWO_BACKUPS, "c1 c2:rb" }, "full", "'c2' is in use by another operation" },
-  { "newest stopped", { NULL, TWO, TWO_BACKUPS, "c1 c2" }, "full", "'c2' was changed from outside: it does not record" },
+  { "newest stopped", { NULL, TWO, TWO_BACKUPS, "c1 c2" }, "full",
+    "'c2' was changed from outside: it does not record" },
   { "newest not persistent any more", { NULL, TWO, TWO_BACKUPS, "c1 c2:rn" }, "full", "not persistent any more" },
   { "newest persistent now", { "vda:w", "c1=b1:n", "b1=full", "c1:r" }, "full", "it is persistent now" },
   { "older records, newest backup deleted", { NULL, TWO, "b1=full", "c1:r c2:r" }, "full",
@@ -75,6 +76,9 @@ static const LevelRow level_rows[] = {
   { "shrunk, and grown again", { NULL, "c1=b1 c2=-:s", "b1=full", "c1 c2:r" }, "full", "shrank from 20.0 GiB" },
   { "shrunk before the base", { NULL, "c1=b1:s c2=b2", TWO_BACKUPS, "c1 c2:r" }, "incremental", "'c2'", "c2", "c2",
     "b2" },
+  { "was smaller between", { NULL, "c1=b1 c2=-:t c3=-", "b1=full", "c1 c2 c3:r" }, "full",
+    "the disk shrank from 10.0 GiB to 5.0 GiB since checkpoint 'c1'" },
+  { "grown", { NULL, "c1=b1:t c2=-", "b1=full", "c1 c2:r" }, "incremental", "'c1'", "c1", "c1 c2", "b1" },
   { "was small when an undone job looked", { NULL, "c1=b1:s c2=b2:p c3=-:s", "b1=full", "c1 c3:r" }, "full",
     "shrank" },
   { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "'c1'", "c1", "c1", "b1" },
@@ -89,7 +93,8 @@ static const LevelRow level_rows[] = {
     "disk 'vda': no incremental backup is possible: bitmap of checkpoint 'c2' is missing" },
   { "incremental, first", { NULL, NULL, NULL, NULL, "'level': 'incremental'" }, NULL, "first backup of this disk" },
   { "differential", { NULL, "c1=b1 c2=b2 c3=b3", "b1=full b2=incremental b3=incremental", "c1 c2 c3:r",
-    "'level': 'differential'" }, "differential", "checkpoint 'c1' of the last full backup is intact", "c1", "c1 c2 c3", "b1" },
+    "'level': 'differential'" }, "differential", "checkpoint 'c1' of the last full backup is intact", "c1", "c1 c2 c3",
+    "b1" },
   { "differential, two full", { NULL, "c1=b1 c2=b2 c3=b3", "b1=full b2=full b3=incremental", "c1 c2 c3:r",
     "'level': 'differential'" }, "differential", "'c2'", "c2", "c2 c3", "b2" },
   { "differential, no full", { NULL, "c2=b2", "b2=incremental", "c2:r", "'level': 'differential'" }, NULL,
@@ -217,7 +222,8 @@ START_TEST (notices_that_disks_changed_names)
   bk_assert_no_error (error);
   const BkRunDisk *planned = swapped->disks->pdata[0];
   ck_assert_str_eq (planned->level, "full");
-  ck_assert_str_eq (planned->reason, "its image '/images/other.img' was that of disk 'vdb' when checkpoint 'c1' was made");
+  ck_assert_str_eq (planned->reason,
+                    "its image '/images/other.img' was that of disk 'vdb' when checkpoint 'c1' was made");
 }
 END_TEST
 
@@ -244,6 +250,7 @@ static const CheckpointRow checkpoint_rows[] = {
   { "stopped", { NULL, TWO, TWO_BACKUPS, "c1 c2" }, true, true, NULL, "" },
   { "busy", { NULL, TWO, TWO_BACKUPS, "c1 c2:rb" }, true, true, NULL, "" },
   { "crashed", { NULL, TWO, TWO_BACKUPS, "c1:i c2:i" }, true, true, NULL, "c1 c2" },
+  { "crashed, and says that it records", { NULL, TWO, TWO_BACKUPS, "c1 c2:ri" }, true, true, NULL, "c2" },
   { "crashed long ago", { NULL, "c1=b1 c2=b2:g", TWO_BACKUPS, "c1:i c2:r" }, true, true, "c2", "c1" },
   { "forgotten ones", { NULL, NULL, NULL, "c7:i c8:r" }, true, true, NULL, "c7" },
   { "of others", { NULL, NULL, NULL, "foreign:i foreign2:r" }, true, true, NULL, "" },
@@ -317,7 +324,8 @@ static const RefusalRow refusal_rows[] = {
   { "'disks': ['vda', 'vda']", NULL, BK_ERROR_INVALID, "disk 'vda' is named twice" },
   { "'disks': ['vda', 'node-vda']", NULL, BK_ERROR_INVALID, "the second time as 'node-vda'" },
   { "'disks': ['vda', 'cd']", "vda cd:rme", BK_ERROR_INVALID, "disk 'cd' has no medium" },
-  { "'disks': []", "cd:rme ro:r usb:m", BK_ERROR_INVALID, "no writable disk with a medium; name the disks to back up (there are: cd, ro, usb)" },
+  { "'disks': []", "cd:rme ro:r usb:m", BK_ERROR_INVALID,
+    "no writable disk with a medium; name the disks to back up (there are: cd, ro, usb)" },
   { NULL, "", BK_ERROR_INVALID, "(there are: none)" },
 };
 
