@@ -3,8 +3,10 @@
  * The REST API over HTTP/1.1: routes of api/openapi.yaml. Main thread only.
  *
  * On a unix socket only root and the daemon's own user are let in (SO_PEERCRED); others get 403. TCP
- * addresses are loopback only, until tokens exist.
- * Limits: bodies 1 MiB (413), 128 connections (503 at once), 60 s for a request to arrive.
+ * addresses are loopback only, until tokens exist; there, requests that a browser sends for a page of another
+ * origin, or under another host name, get 403.
+ * Limits: bodies 1 MiB (413), 128 connections (503 at once), one request to a connection, 60 s for it to arrive
+ * and for its answer to be taken.
  */
 #pragma once
 

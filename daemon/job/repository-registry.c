@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repository-registry.h"
+
+#include "fsio.h"
+
+#include <string.h>
+
+typedef struct {
+  BkRepositoryInfo *kept; /* what the catalog keeps of it */
+  BkArchive *archive;     /* NULL as long as it cannot be opened */
+  char *reason;           /* why not */
+} Repository;
+
+struct BkRepositoryRegistry {
+  BkCatalog *catalog;
+  GPtrArray *repositories; /* Repository, by name */
+};
+
+static void
+repository_free (gpointer data)
+{
+  Repository *repository = data;
+  g_clear_pointer (&repository->archive, bk_archive_unref);
+  bk_repository_info_free (repository->kept);
+  g_free (repository->reason);
+  g_free (repository);
+}
+
+BkRepositoryRegistry *
+bk_repository_registry_new (BkCatalog *catalog)
+{
+  BkRepositoryRegistry *registry = g_new0 (BkRepositoryRegistry, 1);
+  registry->catalog = catalog;
+  registry->repositories = g_ptr_array_new_with_free_func (repository_free);
+  return registry;
+}
+
+void
+bk_repository_registry_free (BkRepositoryRegistry *registry)
+{
+  g_ptr_array_unref (registry->repositories);
+  g_free (registry);
+}
+
+/* --- taking over what is on disk --- */
+
+/* What the catalog knows: backup ID to repository name. */
+static GHashTable *
+known_backups (BkCatalog *catalog, GError **error)
+{
+  g_autoptr (GPtrArray) rows = bk_catalog_list_backups (catalog, NULL, NULL, error);
+  if (rows == NULL)
+    return NULL;
+  GHashTable *known = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (unsigned i = 0; i < rows->len; i++) {
+    const BkBackupInfo *row = rows->pdata[i];
+    g_hash_table_insert (known, g_strdup (row->id), g_strdup (row->repository ? row->repository : ""));
+  }
+  return known;
+}
+
+static gboolean
+import_backup (BkRepositoryRegistry *registry, Repository *repository, BkBackupInfo *backup, GError **error)
+{
+  g_free (backup->repository);
+  backup->repository = g_strdup (repository->kept->name);
+  g_free (backup->location);
+  backup->location = bk_archive_backup_folder (repository->archive, backup->vm, backup->id);
+  g_message ("repository '%s': backup '%s' of VM '%s' was found there", repository->kept->name, backup->id, backup->vm);
+  return bk_catalog_put_backup (registry->catalog, backup, error);
+}
+
+/* A row whose folder has gone stays: a file system that is mounted late would cost all rows else. */
+static void
+report_missing (BkRepositoryRegistry *registry, Repository *repository, GPtrArray *found)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GHashTable) there = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GPtrArray) rows = bk_catalog_list_backups (registry->catalog, NULL, repository->kept->name, &error);
+  for (unsigned i = 0; i < found->len; i++)
+    g_hash_table_add (there, ((BkBackupInfo *)found->pdata[i])->id);
+  for (unsigned i = 0; rows && i < rows->len; i++) {
+    const BkBackupInfo *row = rows->pdata[i];
+    if (!g_hash_table_contains (there, row->id))
+      g_warning ("repository '%s': backup '%s' is in the catalog, but not in '%s'", repository->kept->name, row->id,
+                 repository->kept->path);
+  }
+}
+
+static gboolean
+import (BkRepositoryRegistry *registry, Repository *repository, GError **error)
+{
+  g_autoptr (GHashTable) known = known_backups (registry->catalog, error);
+  if (known == NULL)
+    return FALSE;
+  g_autoptr (GPtrArray) found = bk_archive_list (repository->archive, error);
+  if (found == NULL)
+    return FALSE;
+  for (unsigned i = 0; i < found->len; i++) {
+    BkBackupInfo *backup = found->pdata[i];
+    const char *where = g_hash_table_lookup (known, backup->id);
+    if (where && strcmp (where, repository->kept->name) != 0)
+      g_warning ("repository '%s': backup '%s' is left out, as there is one of that ID in '%s'", repository->kept->name,
+                 backup->id, where);
+    if (where == NULL && !import_backup (registry, repository, backup, error))
+      return FALSE;
+  }
+  report_missing (registry, repository, found);
+  return TRUE;
+}
+
+/* --- reaching it --- */
+
+static void
+set_reason (Repository *repository, const char *reason)
+{
+  g_free (repository->reason);
+  repository->reason = g_strdup (reason);
+}
+
+static gboolean
+open_archive (BkRepositoryRegistry *registry, Repository *repository, gboolean create, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  repository->archive = bk_archive_open (repository->kept->path, create, &local);
+  if (repository->archive && import (registry, repository, &local)) {
+    set_reason (repository, NULL);
+    return TRUE;
+  }
+  g_clear_pointer (&repository->archive, bk_archive_unref);
+  set_reason (repository, local->message);
+  g_propagate_error (error, g_steal_pointer (&local));
+  return FALSE;
+}
+
+/* The file that makes a folder a repository: it is gone when the file system is not mounted, and a backup would
+ * go into the mount point. */
+static bool
+is_there (const Repository *repository)
+{
+  g_autofree char *marker = g_build_filename (repository->kept->path, "repository.json", NULL);
+  return g_file_test (marker, G_FILE_TEST_IS_REGULAR);
+}
+
+/* --- the registry --- */
+
+static int
+compare_names (gconstpointer a, gconstpointer b)
+{
+  return strcmp ((*(Repository *const *)a)->kept->name, (*(Repository *const *)b)->kept->name);
+}
+
+static Repository *
+enroll (BkRepositoryRegistry *registry, const BkRepositoryInfo *kept)
+{
+  Repository *repository = g_new0 (Repository, 1);
+  repository->kept = bk_struct_copy (&bk_repository_info_struct, kept);
+  g_ptr_array_add (registry->repositories, repository);
+  g_ptr_array_sort (registry->repositories, compare_names);
+  return repository;
+}
+
+static gboolean
+add_default (BkRepositoryRegistry *registry, const char *state_dir, GError **error)
+{
+  g_autoptr (BkRepositoryInfo) request = g_new0 (BkRepositoryInfo, 1);
+  g_autofree char *absolute = g_canonicalize_filename (state_dir, NULL);
+  request->name = g_strdup ("default");
+  request->path = g_build_filename (absolute, "default", NULL);
+  return bk_repository_registry_add (registry, request, error);
+}
+
+gboolean
+bk_repository_registry_load (BkRepositoryRegistry *registry, const char *state_dir, GError **error)
+{
+  g_autoptr (GPtrArray) rows = bk_catalog_list_repositories (registry->catalog, error);
+  if (rows == NULL)
+    return FALSE;
+  for (unsigned i = 0; i < rows->len; i++) {
+    g_autoptr (GError) local = NULL;
+    Repository *repository = enroll (registry, rows->pdata[i]);
+    if (!open_archive (registry, repository, FALSE, &local))
+      g_warning ("repository '%s' cannot be used now: %s", repository->kept->name, local->message);
+  }
+  return rows->len > 0 || add_default (registry, state_dir, error);
+}
+
+static gboolean
+check_fields (const BkRepositoryInfo *request, GError **error)
+{
+  if (!bk_name_is_valid (request->name)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "/name: must be 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit");
+    return FALSE;
+  }
+  if (!g_path_is_absolute (request->path)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/path: must be an absolute path");
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* Two names for one folder would each take the other's backups for debris. */
+static gboolean
+check_unique (BkRepositoryRegistry *registry, const char *name, const char *path, GError **error)
+{
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    const BkRepositoryInfo *other = ((Repository *)registry->repositories->pdata[i])->kept;
+    bool same_name = strcmp (other->name, name) == 0;
+    if (!same_name && strcmp (other->path, path) != 0)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT,
+                 same_name ? "there is a repository '%s' already" : "repository '%s' is in that folder already", other->name);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryInfo *request, GError **error)
+{
+  if (!check_fields (request, error))
+    return FALSE;
+  g_autofree char *path = g_canonicalize_filename (request->path, NULL);
+  if (!check_unique (registry, request->name, path, error))
+    return FALSE;
+  g_autoptr (BkArchive) archive = bk_archive_open (path, TRUE, error);
+  if (archive == NULL)
+    return FALSE;
+  g_autoptr (BkRepositoryInfo) kept = g_new0 (BkRepositoryInfo, 1);
+  kept->name = g_strdup (request->name);
+  kept->type = g_strdup (request->type ? request->type : bk_repo_types[0]);
+  kept->path = g_steal_pointer (&path);
+  kept->created_at = g_get_real_time ();
+  if (!bk_catalog_add_repository (registry->catalog, kept, error))
+    return FALSE;
+  return open_archive (registry, enroll (registry, kept), FALSE, error);
+}
+
+static Repository *
+find_or_fail (BkRepositoryRegistry *registry, const char *name, GError **error)
+{
+  g_autoptr (GString) known = g_string_new (NULL);
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    Repository *repository = registry->repositories->pdata[i];
+    if (strcmp (repository->kept->name, name) == 0)
+      return repository;
+    g_string_append_printf (known, "%s%s", i ? ", " : "", repository->kept->name);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "no repository '%s'; there is %s", name,
+               known->len ? known->str : "none");
+  return NULL;
+}
+
+gboolean
+bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name, GError **error)
+{
+  Repository *repository = find_or_fail (registry, name, error);
+  if (repository == NULL || !bk_catalog_remove_repository (registry->catalog, name, error))
+    return FALSE;
+  g_ptr_array_remove (registry->repositories, repository);
+  return TRUE;
+}
+
+/* Counts by the catalog: a walk over all images would hold up the main loop. */
+static void
+count_backups (BkRepositoryRegistry *registry, BkRepositoryInfo *info)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) rows = bk_catalog_list_backups (registry->catalog, NULL, info->name, &error);
+  if (rows == NULL) {
+    g_warning ("the backups of repository '%s' cannot be counted: %s", info->name, error->message);
+    return;
+  }
+  info->backups = rows->len;
+  for (unsigned i = 0; i < rows->len; i++)
+    info->bytes_stored += ((BkBackupInfo *)rows->pdata[i])->bytes_stored;
+}
+
+static BkRepositoryInfo *
+repository_info (BkRepositoryRegistry *registry, Repository *repository)
+{
+  g_autoptr (GError) error = NULL;
+  BkRepositoryInfo *info = bk_struct_copy (&bk_repository_info_struct, repository->kept);
+  count_backups (registry, info);
+  bool reached = is_there (repository) && bk_fsio_free_space (info->path, &info->bytes_free, &error);
+  info->state = g_strdup (reached ? "ok" : "unreachable");
+  if (reached)
+    return info;
+  if (error)
+    info->reason = g_strdup (error->message);
+  else if (repository->reason)
+    info->reason = g_strdup (repository->reason);
+  else
+    info->reason = g_strdup_printf ("'%s' is not there; is its file system mounted?", info->path);
+  return info;
+}
+
+GPtrArray *
+bk_repository_registry_list (BkRepositoryRegistry *registry)
+{
+  GPtrArray *infos = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_repository_info_free);
+  for (unsigned i = 0; i < registry->repositories->len; i++)
+    g_ptr_array_add (infos, repository_info (registry, registry->repositories->pdata[i]));
+  return infos;
+}
+
+BkRepositoryInfo *
+bk_repository_registry_info (BkRepositoryRegistry *registry, const char *name, GError **error)
+{
+  Repository *repository = find_or_fail (registry, name, error);
+  return repository ? repository_info (registry, repository) : NULL;
+}
+
+BkArchive *
+bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error)
+{
+  Repository *repository = find_or_fail (registry, name ? name : "default", error);
+  g_autoptr (GError) local = NULL;
+  if (repository == NULL)
+    return NULL;
+  if (is_there (repository) && (repository->archive || open_archive (registry, repository, FALSE, &local)))
+    return bk_archive_ref (repository->archive);
+  g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "repository '%s' cannot be reached: %s", repository->kept->name,
+               local ? local->message : "its folder is not there; is its file system mounted?");
+  return NULL;
+}

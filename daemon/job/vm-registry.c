@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vm-registry.h"
+
+#include <string.h>
+#include <sys/un.h>
+
+#define PATH_LIMIT (sizeof (((struct sockaddr_un *)NULL)->sun_path) - 1)
+
+struct BkVm {
+  gatomicrefcount refs;
+  GThread *home;          /* the thread that may free the backend */
+  BkVmRegistry *registry; /* NULL once it is not registered any more */
+  BkVmInfo *kept;         /* what the catalog keeps of it */
+  BkBackend *backend;
+  BkLink link;            /* as last notified */
+  char *run_state;        /* of the guest, when an inspection or an event has told */
+};
+
+struct BkVmRegistry {
+  BkCatalog *catalog;
+  BkEventRing *events;
+  GPtrArray *vms; /* BkVm, by name */
+  BkVmNotify notify;
+  gpointer notify_data;
+};
+
+/* --- a VM --- */
+
+static gboolean
+vm_free (gpointer data)
+{
+  BkVm *vm = data;
+  bk_backend_free (vm->backend);
+  bk_vm_info_free (vm->kept);
+  g_free (vm->run_state);
+  g_free (vm);
+  return G_SOURCE_REMOVE;
+}
+
+BkVm *
+bk_vm_ref (BkVm *vm)
+{
+  g_atomic_ref_count_inc (&vm->refs);
+  return vm;
+}
+
+/* A worker may be the last to let go; the backend is for the main thread to free. */
+void
+bk_vm_unref (BkVm *vm)
+{
+  if (!g_atomic_ref_count_dec (&vm->refs))
+    return;
+  if (vm->home == g_thread_self ())
+    vm_free (vm);
+  else
+    g_idle_add (vm_free, vm);
+}
+
+const char *
+bk_vm_name (BkVm *vm)
+{
+  return vm->kept->name;
+}
+
+BkBackend *
+bk_vm_backend (BkVm *vm)
+{
+  return vm->backend;
+}
+
+static const char *
+state_of (BkLink link, const char *run_state)
+{
+  switch (link) {
+  case BK_LINK_CONNECTING:
+    return "connecting";
+  case BK_LINK_BUSY:
+    return "busy";
+  case BK_LINK_DOWN:
+    return "unreachable";
+  case BK_LINK_READY:
+    /* The guest's own state is known only when somebody asked or it changed. */
+    return run_state ? run_state : "connected";
+  }
+  return "unreachable";
+}
+
+/* What is known without asking the VM. */
+static BkVmInfo *
+vm_info (BkVm *vm)
+{
+  BkVmInfo *info = bk_struct_copy (&bk_vm_info_struct, vm->kept);
+  g_autofree char *reason = NULL;
+  BkLink link = bk_backend_link (vm->backend, &reason, &info->qemu_version);
+  info->state = g_strdup (state_of (link, vm->run_state));
+  if (link != BK_LINK_READY && reason && reason[0])
+    info->reason = g_steal_pointer (&reason);
+  return info;
+}
+
+static void
+set_run_state (BkVm *vm, const char *run_state)
+{
+  if (g_strcmp0 (vm->run_state, run_state) == 0)
+    return;
+  g_free (vm->run_state);
+  vm->run_state = g_strdup (run_state);
+}
+
+/* --- events --- */
+
+static void
+publish (BkVmRegistry *registry, BkVm *vm, const char *state)
+{
+  g_autoptr (BkVmInfo) info = vm_info (vm);
+  if (state) {
+    g_free (info->state);
+    info->state = g_strdup (state);
+  }
+  bk_event_ring_publish (registry->events, "vm", info->name, NULL, bk_struct_to_json (&bk_vm_info_struct, info));
+}
+
+/* The run state that a QMP event means; NULL for events that do not tell. */
+static const char *
+run_state_of_event (const char *event)
+{
+  static const struct {
+    const char *event, *state;
+  } table[] = {
+    { "STOP", "paused" },       { "RESUME", "running" },           { "SHUTDOWN", "shutdown" },
+    { "SUSPEND", "suspended" }, { "WAKEUP", "running" },           { "GUEST_PANICKED", "guest-panicked" },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (table); i++)
+    if (g_strcmp0 (table[i].event, event) == 0)
+      return table[i].state;
+  return NULL;
+}
+
+static void
+on_backend_news (BkBackend *backend G_GNUC_UNUSED, BkLink link, const char *event, gpointer user_data)
+{
+  g_autoptr (BkVm) vm = bk_vm_ref (user_data);
+  BkVmRegistry *registry = vm->registry;
+  const char *run_state = run_state_of_event (event);
+  bool changed = link != vm->link || (run_state && g_strcmp0 (run_state, vm->run_state) != 0);
+  if (registry == NULL)
+    return;
+  vm->link = link;
+  if (link != BK_LINK_READY)
+    set_run_state (vm, NULL);
+  else if (run_state)
+    set_run_state (vm, run_state);
+  if (changed)
+    publish (registry, vm, NULL);
+  if (registry->notify)
+    registry->notify (vm, link, event, registry->notify_data);
+}
+
+/* --- the registry --- */
+
+/* Ends the VM's part in the registry; others may still hold it. */
+static void
+withdraw (gpointer data)
+{
+  BkVm *vm = data;
+  vm->registry = NULL;
+  bk_backend_set_notify (vm->backend, NULL, NULL);
+  bk_backend_disconnect (vm->backend);
+  bk_vm_unref (vm);
+}
+
+BkVmRegistry *
+bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events)
+{
+  BkVmRegistry *registry = g_new0 (BkVmRegistry, 1);
+  registry->catalog = catalog;
+  registry->events = events;
+  registry->vms = g_ptr_array_new_with_free_func (withdraw);
+  return registry;
+}
+
+void
+bk_vm_registry_free (BkVmRegistry *registry)
+{
+  g_ptr_array_unref (registry->vms);
+  g_free (registry);
+}
+
+void
+bk_vm_registry_set_notify (BkVmRegistry *registry, BkVmNotify notify, gpointer user_data)
+{
+  registry->notify = notify;
+  registry->notify_data = user_data;
+}
+
+static int
+compare_names (gconstpointer a, gconstpointer b)
+{
+  return strcmp ((*(BkVm *const *)a)->kept->name, (*(BkVm *const *)b)->kept->name);
+}
+
+static BkVm *
+enroll (BkVmRegistry *registry, const BkVmInfo *kept)
+{
+  BkVm *vm = g_new0 (BkVm, 1);
+  g_atomic_ref_count_init (&vm->refs);
+  vm->home = g_thread_self ();
+  vm->registry = registry;
+  vm->kept = bk_struct_copy (&bk_vm_info_struct, kept);
+  vm->backend = bk_qmp_backend_new (kept->qmp);
+  vm->link = BK_LINK_CONNECTING;
+  g_ptr_array_add (registry->vms, vm);
+  g_ptr_array_sort (registry->vms, compare_names);
+  bk_backend_set_notify (vm->backend, on_backend_news, vm);
+  bk_backend_connect (vm->backend);
+  return vm;
+}
+
+gboolean
+bk_vm_registry_load (BkVmRegistry *registry, GError **error)
+{
+  g_autoptr (GPtrArray) rows = bk_catalog_list_vms (registry->catalog, error);
+  if (rows == NULL)
+    return FALSE;
+  for (unsigned i = 0; i < rows->len; i++)
+    enroll (registry, rows->pdata[i]);
+  return TRUE;
+}
+
+static BkVm *
+find (BkVmRegistry *registry, const char *name)
+{
+  for (unsigned i = 0; i < registry->vms->len; i++) {
+    BkVm *vm = registry->vms->pdata[i];
+    if (strcmp (vm->kept->name, name) == 0)
+      return vm;
+  }
+  return NULL;
+}
+
+static BkVm *
+find_or_fail (BkVmRegistry *registry, const char *name, GError **error)
+{
+  BkVm *vm = find (registry, name);
+  if (vm)
+    return vm;
+  g_autoptr (GString) known = g_string_new (NULL);
+  for (unsigned i = 0; i < registry->vms->len; i++)
+    g_string_append_printf (known, "%s%s", i ? ", " : "", bk_vm_name (registry->vms->pdata[i]));
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "no VM '%s'; there is %s", name, known->len ? known->str : "none yet");
+  return NULL;
+}
+
+static gboolean
+check_socket (const char *member, const char *path, GError **error)
+{
+  const char *text = NULL;
+  if (!g_path_is_absolute (path))
+    text = "must be an absolute path";
+  else if (strlen (path) > PATH_LIMIT)
+    text = "the path of a unix socket has 107 bytes at most";
+  if (text)
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/%s: %s", member, text);
+  return text == NULL;
+}
+
+static gboolean
+check_classes (GHashTable *classes, GError **error)
+{
+  GHashTableIter iter;
+  gpointer disk = NULL, name = NULL;
+  if (classes == NULL)
+    return TRUE;
+  g_hash_table_iter_init (&iter, classes);
+  while (g_hash_table_iter_next (&iter, &disk, &name))
+    if (!bk_name_is_valid (name)) {
+      g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/classes/%s: must be a word of letters, digits, '.', '_' and '-'",
+                   (const char *)disk);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+static gboolean
+check_fields (const BkVmInfo *vm, GError **error)
+{
+  if (!bk_name_is_valid (vm->name)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "/name: must be 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit");
+    return FALSE;
+  }
+  if (vm->qmp == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/qmp: is required");
+    return FALSE;
+  }
+  return check_socket ("qmp", vm->qmp, error) && (vm->agent == NULL || check_socket ("agent", vm->agent, error)) &&
+         check_classes (vm->classes, error);
+}
+
+/* A monitor serves one client: two VMs on one socket would keep each other out for ever. */
+static gboolean
+check_unique (BkVmRegistry *registry, const BkVmInfo *vm, GError **error)
+{
+  for (unsigned i = 0; i < registry->vms->len; i++) {
+    const BkVmInfo *other = ((BkVm *)registry->vms->pdata[i])->kept;
+    bool same_name = strcmp (other->name, vm->name) == 0;
+    if (!same_name && strcmp (other->qmp, vm->qmp) != 0)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, same_name ? "there is a VM '%s' already" : "VM '%s' uses that QMP socket already",
+                 other->name);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_vm_registry_add (BkVmRegistry *registry, const BkVmInfo *request, GError **error)
+{
+  if (!check_fields (request, error) || !check_unique (registry, request, error))
+    return FALSE;
+  g_autoptr (BkVmInfo) kept = bk_struct_copy (&bk_vm_info_struct, request);
+  kept->added_at = g_get_real_time ();
+  if (!bk_catalog_add_vm (registry->catalog, kept, error))
+    return FALSE;
+  publish (registry, enroll (registry, kept), NULL);
+  return TRUE;
+}
+
+gboolean
+bk_vm_registry_remove (BkVmRegistry *registry, const char *name, GError **error)
+{
+  BkVm *vm = find_or_fail (registry, name, error);
+  if (vm == NULL || !bk_catalog_remove_vm (registry->catalog, name, error))
+    return FALSE;
+  publish (registry, vm, "removed");
+  g_ptr_array_remove (registry->vms, vm);
+  return TRUE;
+}
+
+BkVm *
+bk_vm_registry_get (BkVmRegistry *registry, const char *name, GError **error)
+{
+  BkVm *vm = find_or_fail (registry, name, error);
+  return vm ? bk_vm_ref (vm) : NULL;
+}
+
+GPtrArray *
+bk_vm_registry_list (BkVmRegistry *registry)
+{
+  GPtrArray *infos = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_info_free);
+  for (unsigned i = 0; i < registry->vms->len; i++)
+    g_ptr_array_add (infos, vm_info (registry->vms->pdata[i]));
+  return infos;
+}
+
+BkVmInfo *
+bk_vm_registry_info (BkVmRegistry *registry, const char *name, GError **error)
+{
+  BkVm *vm = find_or_fail (registry, name, error);
+  return vm ? vm_info (vm) : NULL;
+}
+
+/* --- show --- */
+
+static void
+inspect (GTask *task, gpointer source G_GNUC_UNUSED, gpointer data, GCancellable *cancellable)
+{
+  GError *error = NULL;
+  BkVmState *state = bk_backend_inspect (bk_vm_backend (data), cancellable, &error);
+  if (state)
+    g_task_return_pointer (task, state, (GDestroyNotify)bk_vm_state_free);
+  else
+    g_task_return_error (task, error);
+}
+
+void
+bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
+  GError *error = NULL;
+  BkVm *vm = bk_vm_registry_get (registry, name, &error);
+  if (vm == NULL) {
+    g_task_return_error (task, error);
+    return;
+  }
+  g_task_set_task_data (task, vm, (GDestroyNotify)bk_vm_unref);
+  g_task_run_in_thread (task, inspect);
+}
+
+static const char *
+class_of (const BkVmInfo *vm, const BkDisk *disk)
+{
+  const char *name = vm->classes ? g_hash_table_lookup (vm->classes, disk->name) : NULL;
+  for (size_t i = 0; name == NULL && vm->classes && disk->aliases && disk->aliases[i]; i++)
+    name = g_hash_table_lookup (vm->classes, disk->aliases[i]);
+  return name;
+}
+
+static const char *
+why_not_selected (const BkDisk *disk)
+{
+  if (disk->empty)
+    return "no medium";
+  if (disk->removable)
+    return "removable";
+  return disk->read_only ? "read-only" : "not a disk to back up";
+}
+
+static BkDiskInfo *
+disk_info (const BkVmInfo *vm, const BkDisk *disk)
+{
+  BkDiskInfo *info = g_new0 (BkDiskInfo, 1);
+  info->name = g_strdup (disk->name);
+  info->aliases = g_strdupv (disk->aliases);
+  info->qdev = g_strdup (disk->qdev);
+  info->node = g_strdup (disk->node);
+  info->format = g_strdup (disk->format);
+  info->file = g_strdup (disk->file);
+  info->size = disk->size;
+  info->class_name = g_strdup (class_of (vm, disk));
+  info->selected = bk_disk_is_default (disk);
+  info->incremental = disk->can_persist;
+  info->reason = g_strdup (info->selected ? disk->why_not : why_not_selected (disk));
+  info->iothread = g_strdup (disk->iothread);
+  return info;
+}
+
+static void
+add_disks (BkVmInfo *vm, GPtrArray *disks)
+{
+  vm->disks = g_ptr_array_new ();
+  for (unsigned i = 0; i < disks->len; i++)
+    g_ptr_array_add (vm->disks, disk_info (vm, disks->pdata[i]));
+}
+
+/* The link may still look well when the VM stopped answering: the inspection knows better. */
+static void
+set_unreachable (BkVmInfo *info, BkLink link, const GError *error)
+{
+  if (link == BK_LINK_READY) {
+    g_free (info->state);
+    info->state = g_strdup ("unreachable");
+  }
+  g_free (info->reason);
+  info->reason = g_strdup (error->message);
+}
+
+BkVmInfo *
+bk_vm_registry_show_finish (BkVmRegistry *registry G_GNUC_UNUSED, GAsyncResult *result, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  BkVm *vm = g_task_get_task_data (G_TASK (result));
+  g_autoptr (BkVmState) state = g_task_propagate_pointer (G_TASK (result), &local);
+  if (vm == NULL) {
+    g_propagate_error (error, g_steal_pointer (&local));
+    return NULL;
+  }
+  if (state)
+    set_run_state (vm, state->status);
+  BkVmInfo *info = vm_info (vm);
+  if (state == NULL) {
+    set_unreachable (info, bk_backend_link (vm->backend, NULL, NULL), local);
+    return info;
+  }
+  add_disks (info, state->disks);
+  return info;
+}

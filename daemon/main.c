@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsio.h"
+#include "log.h"
+#include "options.h"
+#include "server.h"
+#include "service-notify.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define EVENTS_KEPT 4096
+
+static gboolean
+on_end_signal (gpointer user_data)
+{
+  g_main_loop_quit (user_data);
+  return G_SOURCE_CONTINUE;
+}
+
+/* Until we are told to end. */
+static void
+serve (void)
+{
+  g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+  unsigned term = g_unix_signal_add (SIGTERM, on_end_signal, loop);
+  unsigned interrupt = g_unix_signal_add (SIGINT, on_end_signal, loop);
+  bk_service_notify ("READY=1");
+  g_main_loop_run (loop);
+  bk_service_notify ("STOPPING=1");
+  g_message ("ending; running jobs are left as they are in QEMU");
+  g_source_remove (term);
+  g_source_remove (interrupt);
+}
+
+static gboolean
+listen_all (BkServer *server, GStrv addresses, GError **error)
+{
+  for (size_t i = 0; addresses[i]; i++)
+    if (!bk_server_listen (server, addresses[i], error))
+      return FALSE;
+  return TRUE;
+}
+
+/* The whole daemon: each object is given what it works with, and goes in the reverse order by itself. */
+static gboolean
+run (const BkOptions *options, GError **error)
+{
+  if (!bk_fsio_make_folder (options->state_dir, error))
+    return FALSE;
+  g_autoptr (BkCatalog) catalog = bk_catalog_open (options->state_dir, error);
+  if (catalog == NULL)
+    return FALSE;
+  g_autoptr (BkEventRing) events = bk_event_ring_new (EVENTS_KEPT);
+  g_autoptr (BkRepositoryRegistry) repositories = bk_repository_registry_new (catalog);
+  g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events);
+  const BkQueueOptions queue_options = {
+    .max_running = options->max_running,
+    .scratch = options->scratch_dir,
+    .scratch_reserve = options->scratch_reserve,
+  };
+  g_autoptr (BkQueue) queue = bk_queue_new (catalog, vms, repositories, events, &queue_options);
+  if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||
+      !bk_queue_recover (queue, error))
+    return FALSE;
+  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, events);
+  if (!listen_all (server, options->listen, error))
+    return FALSE;
+  serve ();
+  return TRUE;
+}
+
+static int
+fail (const GError *error)
+{
+  g_critical ("%s", error->message);
+  return bk_error_entry_of (error)->exit_status;
+}
+
+int
+main (int argc, char **argv)
+{
+  g_autoptr (GError) error = NULL;
+  umask (077);
+  signal (SIGPIPE, SIG_IGN);
+  g_set_prgname ("backupd");
+  bk_log_init ();
+  g_autoptr (BkOptions) options = bk_options_new (argc, argv, &error);
+  if (options == NULL)
+    return fail (error);
+  if (options->version) {
+    puts ("backupd " BK_VERSION);
+    return EXIT_SUCCESS;
+  }
+  bk_log_set_verbose (options->verbose);
+  return run (options, &error) ? EXIT_SUCCESS : fail (error);
+}
