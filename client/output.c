@@ -373,8 +373,9 @@ bk_output_section (BkOutput *output, const char *title, const BkStruct *type, GP
 {
   if (items == NULL || items->len == 0)
     return;
+  printf ("\n");
   if (!output->quiet)
-    printf ("\n%s\n", title);
+    printf ("%s\n", title);
   bk_output_table (output, type, items, columns);
 }
 
