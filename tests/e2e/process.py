@@ -2,11 +2,14 @@
 """Starting and ending processes so that none outlives us, whatever happens to us."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
+# mkfs.ext4 and its like need no root on a file of ours, but an ordinary user's PATH does not lead to them.
+os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
