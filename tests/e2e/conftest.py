@@ -86,11 +86,12 @@ class Site:
         return job
 
     def slow_backup(self, *options, speed="256K"):
-        """start, and return as soon as it copies. It would take minutes: the test does something to it meanwhile."""
+        """start, and return as soon as it copies. It would take minutes: the test does something to it meanwhile.
+        The point in time lies between the steps job["synced"] and job["copying"]."""
         synced = self.guest.synced()
         job = self.ctl("start", "--vm", VM, *options, "--speed", speed)
         job = self.daemon.wait_job(job["id"], lambda job: job["state"] == "running" and job["bytes_transferred"] > 0, "to copy something")
-        job["synced"] = synced
+        job.update(synced=synced, copying=self.guest.synced() + 1)
         return job
 
     def restore(self, backup, form="raw"):

@@ -137,6 +137,11 @@ class Guest:
             names += [entry["name"] for entry in qmp.execute("qom-list", path="/objects")]
         return {name for name in names if name.startswith("bkd-")}
 
+    def jobs(self):
+        """{id: status} of all jobs of QEMU."""
+        with self.look() as qmp:
+            return {job["id"]: job["status"] for job in qmp.execute("query-jobs")}
+
     def bitmaps(self):
         """{disk: {name, ...}} of all bitmaps that begin with "bkd-"."""
         found = {}

@@ -3,6 +3,7 @@
 
 import pytest
 
+import image
 from conftest import VM, disk_of, levels
 
 BOTH_FULL = {"vda": "full", "vdb": "full"}
@@ -121,6 +122,5 @@ def test_target_file_of_its_own(site, form):
     target = site.folder / ("target." + form)
     job = site.backup("--disks", "vda", "--target", target, "--format", form)
     assert (job["state"], job["repository"]) == ("completed", None)
-    from image import check_content, check_format
-    check_format(target, form)
-    assert check_content(target, form, "vda", site.guest.writing).step >= job["synced"]
+    image.check_format(target, form)
+    assert image.check_content(target, form, "vda", site.guest.writing).step >= job["synced"]
