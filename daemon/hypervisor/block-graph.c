@@ -350,8 +350,8 @@ find_foreign_job (const Draft *draft, json_object *node, const Tables *tables)
     json_object *link = g_ptr_array_index (draft->chain, i);
     json_object *filter = is_foreign_job_filter (link, tables) ? link : find_hidden_filter (draft, link, tables);
     if (filter != NULL)
-      return g_strdup_printf ("another program's job has put its filter '%s' (%s) on the disk; wait for the end of that "
-                              "job", node_name (filter), text (filter, "drv"));
+      return g_strdup_printf ("another program's job has put its filter '%s' (%s) on the disk; wait until it has ended",
+                              node_name (filter), text (filter, "drv"));
     if (link == node)
       break;
   }
@@ -552,7 +552,9 @@ bk_block_graph_inserted (const BkBlockReplies *replies, const char *prefix)
   GPtrArray *inserted = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_inserted_filter_free);
   json_object *stats = replies->blockstats;
   g_autoptr (GHashTable) nodes = index_nodes (replies->nodes, NULL);
-  for (size_t i = 0; nodes && json_object_is_type (stats, json_type_array) && i < json_object_array_length (stats); i++) {
+  if (nodes == NULL || !json_object_is_type (stats, json_type_array))
+    return inserted;
+  for (size_t i = 0; i < json_object_array_length (stats); i++) {
     json_object *entry = json_object_array_get_idx (stats, i);
     const char *qdev = text (entry, "qdev");
     const char *root = text (entry, "node-name");

@@ -143,7 +143,8 @@ static gboolean
 fake_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest,
                         GError **error)
 {
-  g_autofree char *call = g_strjoin (",", "delete", node, bitmap, parent ? parent : "-", newest ? "newest" : "old", NULL);
+  const char *age = newest ? "newest" : "old";
+  g_autofree char *call = g_strjoin (",", "delete", node, bitmap, parent ? parent : "-", age, NULL);
   return note (backend, call, error);
 }
 
