@@ -23,6 +23,7 @@ typedef struct {
   BkRun *run;
   BkCheckpointInfo *checkpoint;
   GPtrArray *folds;
+  gboolean ok;
   GError *error;
 } Op;
 
@@ -159,7 +160,7 @@ static void
 create_work (gpointer user_data)
 {
   Op *op = user_data;
-  bk_backend_checkpoint_create (bk_vm_backend (op->vm), op->run, &op->error);
+  op->ok = bk_backend_checkpoint_create (bk_vm_backend (op->vm), op->run, &op->error);
 }
 
 static void
@@ -169,7 +170,7 @@ create_done (gpointer user_data)
   g_autoptr (GError) error = g_steal_pointer (&op->error);
   g_autoptr (GError) ignored = NULL;
   set_disk_states (op->checkpoint, "committed");
-  if (error == NULL && bk_catalog_put_checkpoint (op->queue->catalog, op->checkpoint, &error)) {
+  if (op->ok && bk_catalog_put_checkpoint (op->queue->catalog, op->checkpoint, &error)) {
     publish (op->queue, op->checkpoint);
     g_task_return_pointer (op->task, g_steal_pointer (&op->checkpoint), (GDestroyNotify)bk_checkpoint_info_free);
     op_free (op);
