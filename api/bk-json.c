@@ -501,11 +501,17 @@ only_space (const char *text, size_t length)
 json_object *
 bk_json_parse (const char *text, size_t length, GError **error)
 {
+  return bk_json_parse_nested (text, length, MAX_DEPTH, error);
+}
+
+json_object *
+bk_json_parse_nested (const char *text, size_t length, unsigned depth, GError **error)
+{
   if (length > INT32_MAX) {
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "JSON text of %zu bytes is too long", length);
     return NULL;
   }
-  json_tokener *tokener = json_tokener_new_ex (MAX_DEPTH);
+  json_tokener *tokener = json_tokener_new_ex ((int)depth);
   json_tokener_set_flags (tokener, JSON_TOKENER_VALIDATE_UTF8);
   json_object *json = json_tokener_parse_ex (tokener, text, (int)length);
   enum json_tokener_error result = json_tokener_get_error (tokener);

@@ -69,6 +69,8 @@ void bk_struct_free (const BkStruct *type, gpointer value);
  * one value; nesting is limited to 64. Returns: (transfer full). The value null is returned as NULL without
  * an error. */
 json_object *bk_json_parse (const char *text, size_t length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Likewise with another limit of nesting: QEMU's replies nest once for each image of a chain. */
+json_object *bk_json_parse_nested (const char *text, size_t length, unsigned depth, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* RFC 3339 text of @time_us in UTC with seconds, "2026-11-23T02:52:00Z"; (transfer full). */
 char *bk_time_format (int64_t time_us);

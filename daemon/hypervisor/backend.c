@@ -214,10 +214,10 @@ bk_backend_checkpoint_create (BkBackend *backend, BkRun *run, GError **error)
 }
 
 gboolean
-bk_backend_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest,
+bk_backend_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, bool *merged,
                               GError **error)
 {
   g_assert (backend->ops->checkpoint_delete != NULL);
-  g_assert (node != NULL && bitmap != NULL && g_strcmp0 (bitmap, parent) != 0);
-  return checked (backend->ops->checkpoint_delete (backend, node, bitmap, parent, newest, error), error);
+  g_assert (disk != NULL && bitmap != NULL && g_strcmp0 (bitmap, parent) != 0);
+  return checked (backend->ops->checkpoint_delete (backend, disk, bitmap, parent, newest, merged, error), error);
 }

@@ -58,7 +58,7 @@ typedef struct {
   gboolean (*release) (BkBackend *backend, BkRun *run, GError **error);
   gboolean (*rollback) (BkBackend *backend, BkRun *run, bool all, GError **error);
   gboolean (*checkpoint_create) (BkBackend *backend, BkRun *run, GError **error);
-  gboolean (*checkpoint_delete) (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error);
+  gboolean (*checkpoint_delete) (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error);
 } BkBackendOps;
 
 struct BkBackend {
@@ -112,8 +112,8 @@ gboolean bk_backend_rollback (BkBackend *backend, BkRun *run, bool all, GError *
 gboolean bk_backend_checkpoint_create (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Removes one bitmap of the disk named @disk; its bits go to @parent (NULL: oldest one, or they are not wanted), which records again
- * when @newest. A bitmap that is not there is success. */
-gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * when @newest. A bitmap that is not there is success. *@merged tells whether the bits really went to @parent. */
+gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The backend for one QMP socket (qmp-backend.c). */
 BkBackend *bk_qmp_backend_new (const char *socket_path);

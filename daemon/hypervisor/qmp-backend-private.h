@@ -36,4 +36,4 @@ gboolean bk_qmp_push_close (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);
 gboolean bk_qmp_sweep_checkpoint_create (BkBackend *backend, BkRun *run, GError **error);
-gboolean bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error);
+gboolean bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error);

@@ -83,13 +83,15 @@ bk_qmp_graph_clear (BkQmpGraph *graph)
   g_clear_pointer (&graph->replies.block, json_object_put);
   g_clear_pointer (&graph->replies.nodes, json_object_put);
   g_clear_pointer (&graph->replies.blockstats, json_object_put);
+  g_clear_pointer (&graph->replies.jobs, json_object_put);
 }
 
 gboolean
 bk_qmp_graph_fetch (BkQmpBackend *self, BkQmpGraph *graph, GCancellable *cancellable, GError **error)
 {
   bk_qmp_graph_clear (graph);
-  return bk_qmp_query (self->client, BK_QMP_QUERY_BLOCK, &graph->replies.block, cancellable, error) &&
+  return bk_qmp_query (self->client, BK_QMP_QUERY_JOBS, &graph->replies.jobs, cancellable, error) &&
+         bk_qmp_query (self->client, BK_QMP_QUERY_BLOCK, &graph->replies.block, cancellable, error) &&
          bk_qmp_query_nodes (self->client, &graph->replies.nodes, cancellable, error) &&
          bk_qmp_query (self->client, BK_QMP_QUERY_BLOCKSTATS, &graph->replies.blockstats, cancellable, error);
 }

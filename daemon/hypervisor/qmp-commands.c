@@ -139,9 +139,29 @@ bk_qmp_query (BkQmpClient *client, const char *command, json_object **result, GC
   return bk_qmp_client_call (client, command, NULL, result, cancellable, error);
 }
 
+/* QEMU 7.2 crashes in query-named-block-nodes while a block-stream job is concluded and not dismissed. */
+static gboolean
+check_no_dead_stream (BkQmpClient *client, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (json_object) jobs = NULL;
+  if (!query (client, BK_QMP_QUERY_JOBS, NULL, json_type_array, &jobs, cancellable, error))
+    return FALSE;
+  for (size_t i = 0; i < json_object_array_length (jobs); i++) {
+    json_object *job = json_object_array_get_idx (jobs, i);
+    if (g_strcmp0 (get_string (job, "type"), "stream") != 0 || g_strcmp0 (get_string (job, "status"), "concluded") != 0)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "block-stream job '%s' has concluded and must be dismissed by who started it",
+                 get_string (job, "id"));
+    return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 bk_qmp_query_nodes (BkQmpClient *client, json_object **result, GCancellable *cancellable, GError **error)
 {
+  if (!check_no_dead_stream (client, cancellable, error))
+    return FALSE;
   json_object *arguments = json_object_new_object ();
   set_bool (arguments, "flat", true);
   return bk_qmp_client_call (client, "query-named-block-nodes", arguments, result, cancellable, error);

@@ -169,7 +169,8 @@ swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GErr
   for (unsigned i = 0; i < run->disks->len; i++) {
     const BkRunDisk *disk = run->disks->pdata[i];
     g_ptr_array_add (names, bk_run_name (run, "c", disk));
-    calls[n++] = bk_qmp_call_set_drive (disk->qdev, names->pdata[i]);
+    g_autofree char *qdev = bk_disk_qdev_path (disk->qdev);
+    calls[n++] = bk_qmp_call_set_drive (qdev, names->pdata[i]);
   }
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_cont ();

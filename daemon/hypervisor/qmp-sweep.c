@@ -116,7 +116,8 @@ swap_out_filters (BkQmpBackend *self, const BkBlockReplies *replies, const char 
   g_autoptr (GPtrArray) filters = bk_block_graph_inserted (replies, prefix);
   for (unsigned i = 0; i < filters->len; i++) {
     const BkInsertedFilter *filter = filters->pdata[i];
-    if (!bk_qmp_set_drive (self->client, filter->qdev, filter->child, NULL, error)) {
+    g_autofree char *qdev = bk_disk_qdev_path (filter->qdev);
+    if (!bk_qmp_set_drive (self->client, qdev, filter->child, NULL, error)) {
       g_prefix_error (error, "cannot take the filter '%s' off again: ", filter->filter);
       return FALSE;
     }
@@ -197,8 +198,9 @@ disk_by_name (GPtrArray *disks, const char *name)
 
 /* One bitmap goes; its bits go to @parent where there is a sound one. */
 static gboolean
-fold_bitmap (BkQmpBackend *self, const BkDisk *disk, const char *bitmap, const char *parent, bool newest, GError **error)
+fold_bitmap (BkQmpBackend *self, const BkDisk *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error)
 {
+  *merged = false;
   const BkBitmap *found = bk_disk_find_bitmap (disk, bitmap);
   const BkBitmap *into = parent ? bk_disk_find_bitmap (disk, parent) : NULL;
   if (found == NULL)
@@ -207,8 +209,9 @@ fold_bitmap (BkQmpBackend *self, const BkDisk *disk, const char *bitmap, const c
   if (into && !into->inconsistent && !found->inconsistent) {
     const char *const sources[] = { bitmap, NULL };
     bk_qmp_action_bitmap_merge (actions, disk->node, parent, disk->node, sources);
-    if (newest)
+    if (newest && found->recording)
       bk_qmp_action_bitmap_enable (actions, disk->node, parent);
+    *merged = true;
   }
   bk_qmp_action_bitmap_remove (actions, disk->node, bitmap);
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), NULL, error);
@@ -225,9 +228,10 @@ bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error)
   for (unsigned i = 0; i < run->disks->len; i++) {
     const BkRunDisk *planned = run->disks->pdata[i];
     const BkDisk *disk = disk_by_name (disks, planned->name);
+    bool merged = false;
     if (disk == NULL || planned->bitmap == NULL || !(all || bk_run_disk_has_failed (planned)))
       continue;
-    if (!fold_bitmap (self, disk, planned->bitmap, planned->parent_bitmap, true, error)) {
+    if (!fold_bitmap (self, disk, planned->bitmap, planned->parent_bitmap, true, &merged, error)) {
       g_prefix_error (error, "disk %s: ", planned->name);
       return FALSE;
     }
@@ -254,7 +258,7 @@ bk_qmp_sweep_checkpoint_create (BkBackend *backend, BkRun *run, GError **error)
 }
 
 gboolean
-bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *name, const char *bitmap, const char *parent, bool newest, GError **error)
+bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *name, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error)
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
@@ -262,5 +266,6 @@ bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *name, const char
   if (disks == NULL)
     return FALSE;
   const BkDisk *disk = disk_by_name (disks, name);
-  return disk == NULL || fold_bitmap (self, disk, bitmap, parent, newest, error);
+  *merged = false;
+  return disk == NULL || fold_bitmap (self, disk, bitmap, parent, newest, merged, error);
 }

@@ -9,6 +9,9 @@
 /* How much of a line that is no QMP is shown in the error. */
 #define SHOWN_MAX 40
 
+/* query-block and query-blockstats nest one or two levels for each image of a backing chain. */
+#define DEPTH_MAX 1024
+
 struct BkQmpWire {
   GByteArray *buffer;
   size_t start;   /* first byte of the line that is collected */
@@ -102,7 +105,7 @@ static gboolean
 parse_line (BkQmpWire *wire, const char *line, size_t length, json_object **message)
 {
   g_autoptr (GError) error = NULL;
-  json_object *json = bk_json_parse (line, length, &error);
+  json_object *json = bk_json_parse_nested (line, length, DEPTH_MAX, &error);
   if (error == NULL && json_object_is_type (json, json_type_object)) {
     *message = json;
     return TRUE;

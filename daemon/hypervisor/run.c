@@ -12,6 +12,7 @@ static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, root, 0),
   STRING (BkRunDisk, node, 0),
   STRING (BkRunDisk, format, 0),
+  STRING (BkRunDisk, file, 0),
   UINT64 (BkRunDisk, size, 0),
   STRING (BkRunDisk, level, 0),
   STRING (BkRunDisk, reason, 0),
@@ -51,7 +52,7 @@ static const BkField bk_run_fields[] = {
   BOOL (BkRun, guest_running, 0),
   BOOL (BkRun, stops_guest, 0),
   UINT64 (BkRun, pause_us, 0),
-  TIME (BkRun, point_in_time, 0),
+  INT64 (BkRun, point_in_time, 0), /* with its microseconds */
   STRING (BkRun, qemu_version, 0),
   ARRAY (BkRun, disks, bk_run_disk_struct, BK_FIELD_REQUIRED),
   END,

@@ -23,6 +23,7 @@ typedef struct {
   uint64_t index;
   char *qdev, *root, *node;
   char *format;
+  char *file; /* as QEMU names the image */
   uint64_t size;
 
   /* what to copy */

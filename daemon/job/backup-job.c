@@ -109,7 +109,7 @@ backup_free (gpointer data)
 }
 
 gpointer
-bk_backup_job_data_new (const BkBackupJobContext *context, const BkBackupRequest *request, json_object *run, GError **error)
+bk_backup_job_data_new (const BkBackupJobContext *context, const BkBackupRequest *request, const char *backup_id, json_object *run, GError **error)
 {
   Backup *backup = g_new0 (Backup, 1);
   backup->vm = bk_vm_ref (context->vm);
@@ -117,7 +117,7 @@ bk_backup_job_data_new (const BkBackupJobContext *context, const BkBackupRequest
   backup->scratch = g_strdup (context->scratch);
   backup->scratch_reserve = context->scratch_reserve;
   backup->request = bk_struct_copy (&bk_backup_request_struct, request);
-  backup->backup_id = bk_ulid_new ();
+  backup->backup_id = backup_id ? g_strdup (backup_id) : bk_ulid_new ();
   if (run == NULL || read_stored (backup, run, error))
     return backup;
   backup_free (backup);
@@ -140,16 +140,29 @@ why_no_scratch (const char *folder, uint64_t reserve)
   return g_strdup_printf ("only %s of scratch space are free in '%s', and %s are to stay free", have, folder, want);
 }
 
-/* Something of an earlier job is still in the way: it could not be taken out of the VM yet. */
+static bool
+is_planned (const BkRun *run, const BkDisk *disk)
+{
+  for (unsigned i = 0; i < run->disks->len; i++)
+    if (strcmp (((const BkRunDisk *)run->disks->pdata[i])->name, disk->name) == 0)
+      return true;
+  return false;
+}
+
+/* Something of an earlier job is still in the way and could not be taken out of the VM yet; or another program's
+ * job is at work: QEMU 7.2 aborts when a filter sits above such a job's own as it ends. */
 static gboolean
 check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
 {
   for (unsigned i = 0; i < state->disks->len; i++) {
     const BkDisk *disk = state->disks->pdata[i];
-    for (unsigned d = 0; d < run->disks->len && disk->in_use; d++) {
-      const BkRunDisk *planned = run->disks->pdata[d];
-      if (strcmp (planned->name, disk->name) != 0)
-        continue;
+    if (!is_planned (run, disk))
+      continue;
+    if (disk->blocked) {
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' is in use by %s; wait until that has ended", disk->name, disk->blocked);
+      return FALSE;
+    }
+    if (disk->in_use) {
       g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' still carries the nodes '%s-*' of another backup; wait until that has ended",
                    disk->name, disk->in_use);
       return FALSE;
@@ -270,7 +283,6 @@ record_plan (BkJob *job, gpointer data, GError **error)
   if (run == NULL)
     return FALSE;
   backup->run = run;
-  run->qemu_version = g_strdup (backup->state->version);
   set_folder (backup);
   if (!bk_plan_name (run, backup->request, bk_catalog_instance (bk_job_catalog (job)), bk_job_number (job), backup->folder, error))
     return FALSE;
@@ -566,6 +578,7 @@ describe_disk (const Backup *backup, const BkRunDisk *disk)
   row->qdev = g_strdup (disk->qdev);
   row->node = g_strdup (disk->node);
   row->source_format = g_strdup (disk->format);
+  row->source_file = g_strdup (disk->file);
   row->error = bk_struct_copy (&bk_problem_struct, disk->error);
   if (failed)
     return row;

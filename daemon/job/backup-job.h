@@ -31,8 +31,9 @@ typedef struct {
 extern const BkJobKind bk_backup_job_kind;
 
 /* The kind's data for a new job, or, with @run from the catalog, for one that is taken up again. All
- * arguments are copied or referenced. INVALID when @run cannot be read. */
-gpointer bk_backup_job_data_new (const BkBackupJobContext *context, const BkBackupRequest *request, json_object *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * arguments are copied or referenced. @backup_id: of the backup to be made and its checkpoint; NULL = a new one.
+ * INVALID when @run cannot be read. */
+gpointer bk_backup_job_data_new (const BkBackupJobContext *context, const BkBackupRequest *request, const char *backup_id, json_object *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Plans with what the catalog knows, for submit and --dry-run. *@archive: (out) (transfer full), NULL with a
  * target of its own. Errors of bk_plan_backup(); NOT_FOUND, UNREACHABLE for the repository. */

@@ -63,7 +63,18 @@ find (GPtrArray *checkpoints, const char *id)
 }
 
 static bool
-relink_one (BkCheckpointInfo *checkpoint, const BkCheckpointInfo *gone)
+was_merged (GPtrArray *folds, const char *disk)
+{
+  for (unsigned i = 0; i < folds->len; i++) {
+    const BkFold *fold = folds->pdata[i];
+    if (strcmp (fold->disk, disk) == 0)
+      return fold->merged;
+  }
+  return false;
+}
+
+static bool
+relink_one (BkCheckpointInfo *checkpoint, const BkCheckpointInfo *gone, GPtrArray *folds)
 {
   bool changed = false;
   for (unsigned i = 0; checkpoint->disks && i < checkpoint->disks->len; i++) {
@@ -72,19 +83,19 @@ relink_one (BkCheckpointInfo *checkpoint, const BkCheckpointInfo *gone)
     if (g_strcmp0 (disk->parent, gone->id) != 0)
       continue;
     g_free (disk->parent);
-    disk->parent = before ? g_strdup (before->parent) : NULL;
+    disk->parent = before && was_merged (folds, disk->name) ? g_strdup (before->parent) : NULL;
     changed = true;
   }
   return changed;
 }
 
 GPtrArray *
-bk_checkpoint_relink (GPtrArray *checkpoints, const char *id)
+bk_checkpoint_relink (GPtrArray *checkpoints, const char *id, GPtrArray *folds)
 {
   GPtrArray *changed = g_ptr_array_new ();
   const BkCheckpointInfo *gone = find (checkpoints, id);
   for (unsigned i = 0; gone && i < checkpoints->len; i++)
-    if (relink_one (checkpoints->pdata[i], gone))
+    if (relink_one (checkpoints->pdata[i], gone, folds))
       g_ptr_array_add (changed, checkpoints->pdata[i]);
   return changed;
 }

@@ -12,6 +12,7 @@ typedef struct {
   char *bitmap;
   char *parent; /* bitmap of the committed checkpoint before it on this disk, or NULL */
   bool newest;  /* no committed one comes after it: the parent records again */
+  bool merged;  /* filled in by who folds: the bits went to the parent */
 } BkFold;
 void bk_fold_free (BkFold *fold);
 
@@ -19,6 +20,7 @@ void bk_fold_free (BkFold *fold);
  * BkFold; empty when there is no such checkpoint. */
 GPtrArray *bk_checkpoint_folds (GPtrArray *checkpoints, const char *id);
 
-/* After the bitmaps of @id were folded: the checkpoints (BkCheckpointInfo, (transfer container), still owned by
- * @checkpoints) that named it as their parent, changed to name its own parent. They are to be stored again. */
-GPtrArray *bk_checkpoint_relink (GPtrArray *checkpoints, const char *id);
+/* After @folds of checkpoint @id were carried out: the checkpoints (BkCheckpointInfo, (transfer container), still
+ * owned by @checkpoints) that named it as their parent, changed to name its own parent; or none, on disks where
+ * its bits could not be merged: there nobody knows any more what changed before. They are to be stored again. */
+GPtrArray *bk_checkpoint_relink (GPtrArray *checkpoints, const char *id, GPtrArray *folds);

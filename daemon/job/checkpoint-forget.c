@@ -4,13 +4,13 @@
 #include "checkpoint-fold.h"
 
 gboolean
-bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GError **error)
+bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GPtrArray *folds, GError **error)
 {
   g_autoptr (GError) failure = NULL;
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, vm, error);
   if (checkpoints == NULL)
     return FALSE;
-  g_autoptr (GPtrArray) changed = bk_checkpoint_relink (checkpoints, id);
+  g_autoptr (GPtrArray) changed = bk_checkpoint_relink (checkpoints, id, folds);
   for (unsigned i = 0; i < changed->len; i++)
     if (!bk_catalog_put_checkpoint (catalog, changed->pdata[i], error))
       return FALSE;

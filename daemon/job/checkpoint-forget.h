@@ -6,6 +6,6 @@
 
 #include "catalog.h"
 
-/* Call after its bitmaps were folded: those that stood on it stand on its parent from now on. Not being there is
- * success. The caller may hold a change open. */
-gboolean bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Call after @folds (BkFold) were carried out: those that stood on it stand on its parent from now on, where its
+ * bits went there. Not being there is success. The caller may hold a change open. */
+gboolean bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GPtrArray *folds, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -106,8 +106,8 @@ work_fold (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, G
   Delete *self = data;
   g_autoptr (GError) failure = NULL;
   for (unsigned i = 0; self->vm && i < self->folds->len; i++) {
-    const BkFold *fold = self->folds->pdata[i];
-    if (!bk_backend_checkpoint_delete (bk_vm_backend (self->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &failure)) {
+    BkFold *fold = self->folds->pdata[i];
+    if (!bk_backend_checkpoint_delete (bk_vm_backend (self->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, &failure)) {
       g_message ("job %s: checkpoint '%s' stays: %s", bk_job_id (job), self->backup->id, failure->message);
       return TRUE;
     }
@@ -120,7 +120,7 @@ static gboolean
 record_fold (BkJob *job, gpointer data, GError **error)
 {
   Delete *self = data;
-  return !self->folded || bk_checkpoint_forget (bk_job_catalog (job), self->backup->vm, self->backup->id, error);
+  return !self->folded || bk_checkpoint_forget (bk_job_catalog (job), self->backup->vm, self->backup->id, self->folds, error);
 }
 
 /* --- remove --- */

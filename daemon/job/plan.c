@@ -202,6 +202,7 @@ plan_disk (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo 
   planned->root = g_strdup (disk->root);
   planned->node = g_strdup (disk->node);
   planned->format = g_strdup (disk->format);
+  planned->file = g_strdup (disk->file);
   planned->size = disk->size;
   planned->state = g_strdup ("planned");
   planned->target_format = g_strdup (bk_target_format (input->request));

@@ -245,8 +245,8 @@ delete_work (gpointer user_data)
 {
   Op *op = user_data;
   for (unsigned i = 0; i < op->folds->len; i++) {
-    const BkFold *fold = op->folds->pdata[i];
-    if (!bk_backend_checkpoint_delete (bk_vm_backend (op->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &op->error))
+    BkFold *fold = op->folds->pdata[i];
+    if (!bk_backend_checkpoint_delete (bk_vm_backend (op->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, &op->error))
       return;
   }
 }
@@ -255,7 +255,7 @@ static gboolean
 forget (Op *op, GError **error)
 {
   g_autoptr (BkCatalogChange) change = bk_catalog_begin (op->queue->catalog, error);
-  return change && bk_checkpoint_forget (op->queue->catalog, op->checkpoint->vm, op->checkpoint->id, error) &&
+  return change && bk_checkpoint_forget (op->queue->catalog, op->checkpoint->vm, op->checkpoint->id, op->folds, error) &&
          bk_catalog_commit (&change, error);
 }
 

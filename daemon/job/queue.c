@@ -311,10 +311,10 @@ admit_backup (Submit *submit, const BkRun *run, GError **error)
 {
   const BkBackupRequest *request = submit->request;
   BkBackupJobContext context = context_of (submit->queue, submit->vm);
-  gpointer data = bk_backup_job_data_new (&context, request, NULL, error);
-  if (data == NULL)
-    return NULL;
   BkJobRecord *record = new_record (request->id, "backup", request->vm, bk_struct_to_json (&bk_backup_request_struct, request));
+  /* One ID for job, backup and checkpoint, so that people need to remember only one. */
+  const char *backup_id = request->id ? NULL : record->info->id;
+  gpointer data = bk_backup_job_data_new (&context, request, backup_id, NULL, error);
   record->info->mode = g_strdup (run->mode);
   record->info->repository = request->target ? NULL : g_strdup (request->repository ? request->repository : "default");
   record->info->speed = request->speed;
@@ -495,7 +495,7 @@ revive_backup (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
     return FALSE;
   BkBackupJobContext context = context_of (queue, vm);
   revived->kind = &bk_backup_job_kind;
-  revived->data = bk_backup_job_data_new (&context, request, record->run, error);
+  revived->data = bk_backup_job_data_new (&context, request, NULL, record->run, error);
   revived->claims = backup_claims (request, record->info->disks);
   return revived->data != NULL;
 }

@@ -140,10 +140,11 @@ fake_checkpoint_create (BkBackend *backend, BkRun *run G_GNUC_UNUSED, GError **e
 }
 
 static gboolean
-fake_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest,
+fake_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest, bool *merged,
                         GError **error)
 {
   const char *age = newest ? "newest" : "old";
+  *merged = parent != NULL;
   g_autofree char *call = g_strjoin (",", "delete", node, bitmap, parent ? parent : "-", age, NULL);
   return note (backend, call, error);
 }
@@ -227,8 +228,9 @@ START_TEST (passes_calls_on_in_order)
   ck_assert (bk_backend_rollback (backend, run, false, &error));
   ck_assert (bk_backend_rollback (backend, run, true, &error));
   ck_assert (bk_backend_checkpoint_create (backend, run, &error));
-  ck_assert (bk_backend_checkpoint_delete (backend, "n", "b", "p", true, &error));
-  ck_assert (bk_backend_checkpoint_delete (backend, "n", "b", NULL, false, &error));
+  bool merged = false;
+  ck_assert (bk_backend_checkpoint_delete (backend, "n", "b", "p", true, &merged, &error) && merged);
+  ck_assert (bk_backend_checkpoint_delete (backend, "n", "b", NULL, false, &merged, &error) && !merged);
   bk_backend_disconnect (backend);
   bk_assert_no_error (error);
   ck_assert_str_eq (fake->calls->str,
