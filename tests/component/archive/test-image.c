@@ -404,8 +404,8 @@ static gpointer
 convert_slowly (gpointer data)
 {
   Slow *slow = data;
-  gboolean ok = bk_image_convert (slow->source, slow->output, slow->temporary, "raw", false, 2 * MIB, note_progress, slow,
-                                  slow->cancellable, &slow->error);
+  gboolean ok = bk_image_convert (slow->source, slow->output, slow->temporary, "raw", false, 2 * MIB, note_progress,
+                                  slow, slow->cancellable, &slow->error);
   slow->ended = g_get_monotonic_time ();
   return GINT_TO_POINTER (ok);
 }
