@@ -312,7 +312,8 @@ list_names (const char *path, GError **error)
 }
 
 /* Returns FALSE to stop, with the error set. */
-typedef gboolean (*EachBackup) (BkArchive *archive, const char *vm, const char *backup, gpointer user_data, GError **error);
+typedef gboolean (*EachBackup) (BkArchive *archive, const char *vm, const char *backup, gpointer user_data,
+                                GError **error);
 
 static gboolean
 for_each_of_vm (BkArchive *archive, const char *vm, EachBackup func, gpointer user_data, GError **error)

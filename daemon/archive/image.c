@@ -423,8 +423,8 @@ verify_rebased (const char *path, const char *backing, uint64_t size, GError **e
   g_autofree char *wanted = resolve_backing (path, backing);
   if (g_strcmp0 (info->backing, wanted) == 0 && info->virtual_size == size)
     return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-img made '%s' with backing file '%s' where '%s' was wanted", path,
-               info->backing ? info->backing : "(none)", wanted ? wanted : "(none)");
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-img made '%s' with backing file '%s' where '%s' was wanted",
+               path, info->backing ? info->backing : "(none)", wanted ? wanted : "(none)");
   return FALSE;
 }
 

@@ -58,7 +58,8 @@ check_device (const char *output, uint64_t size, GError **error)
   if (bytes >= size)
     return TRUE;
   g_set_error (error, BK_ERROR, BK_ERROR_NO_SPACE,
-               "block device '%s' has %" PRIu64 " bytes, %" PRIu64 " are needed; use a larger one", output, bytes, size);
+               "block device '%s' has %" PRIu64 " bytes, %" PRIu64 " are needed; use a larger one", output, bytes,
+               size);
   return FALSE;
 }
 

@@ -282,7 +282,9 @@ bk_qemu_img_run (const char *const *arguments, BkQemuImgLine line, gpointer user
     g_set_error (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled on request");
     return FALSE;
   }
-  g_auto (Child) child = { 0, cancellable, -1, -1, g_string_new (NULL), g_string_new (NULL), line, user_data, 0, false };
+  g_auto (Child) child = {
+    0, cancellable, -1, -1, g_string_new (NULL), g_string_new (NULL), line, user_data, 0, false,
+  };
   if (!spawn (&child, arguments, error))
     return FALSE;
   enlist (&child);

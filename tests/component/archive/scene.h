@@ -16,8 +16,8 @@ char *scene_run (const char *program, ...) G_GNUC_NULL_TERMINATED;
 /* Fails unless @path (of @format) shows just the bytes of @wanted. */
 void scene_assert_content (const char *path, const char *format, const GByteArray *wanted);
 
-/* A backup of one disk, "vda": begun, its image made on @parent (or NULL) and filled by the writes, committed. A write is
- * "P OFFSET LENGTH": a pattern byte, "z" for zero clusters, or "d" for discarded ones (read as zero); sizes as
+/* A backup of one disk, "vda": begun, its image made on @parent (or NULL) and filled by the writes, committed. A write
+ * is "P OFFSET LENGTH": a pattern byte, "z" for zero clusters, or "d" for discarded ones (read as zero); sizes as
  * qemu-io takes them. @model is changed likewise, and grown to @size. */
 void scene_backup (BkArchive *archive, const char *id, const char *parent, uint64_t size, GByteArray *model,
                    const char *const *writes);

@@ -404,8 +404,8 @@ static gpointer
 convert_slowly (gpointer data)
 {
   Slow *slow = data;
-  gboolean ok = bk_image_convert (slow->source, slow->output, slow->temporary, "raw", false, 2 * MIB, note_progress, slow,
-                                  slow->cancellable, &slow->error);
+  gboolean ok = bk_image_convert (slow->source, slow->output, slow->temporary, "raw", false, 2 * MIB, note_progress,
+                                  slow, slow->cancellable, &slow->error);
   slow->ended = g_get_monotonic_time ();
   return GINT_TO_POINTER (ok);
 }
@@ -466,6 +466,26 @@ START_TEST (can_be_paused)
   g_cancellable_cancel (slow.cancellable); /* also ends one that is stopped */
   ck_assert_ptr_null (g_thread_join (thread));
   bk_assert_error (slow.error, BK_ERROR_CANCELLED);
+  slow_clear (&slow);
+}
+END_TEST
+
+/* Between two disks of a job no child runs; the next one must not run through a pause. */
+START_TEST (starts_paused)
+{
+  start ();
+  Slow slow = { 0 };
+  slow.source = make_image ("a.qcow2", MIB, NULL, (const char *[]){ "1 0 1M", NULL });
+  slow.output = in_folder ("out.raw");
+  slow.temporary = in_folder (".temporary");
+  slow.cancellable = g_cancellable_new ();
+  bk_image_pause (slow.cancellable, true);
+  GThread *thread = g_thread_new ("slow", convert_slowly, &slow);
+  g_usleep (1500000);
+  ck_assert (!g_file_test (slow.output, G_FILE_TEST_EXISTS));
+  bk_image_pause (slow.cancellable, false);
+  ck_assert_ptr_nonnull (g_thread_join (thread));
+  scene_assert_content (slow.output, "raw", model);
   slow_clear (&slow);
 }
 END_TEST
@@ -543,6 +563,7 @@ main (void)
                                  writes_zeroes_to_devices,
                                  can_be_cancelled,
                                  can_be_paused,
+                                 starts_paused,
                                  kills_who_does_not_listen,
                                  dies_with_the_daemon,
                                  NULL };

@@ -35,7 +35,8 @@ END_TEST
 
 START_TEST (knows_one_spelling)
 {
-  static const char *const bad[] = { "..", ".", ".git", "-x", "a b", "a/b", "%41", "a%2fb", "%2", "%zz", "a%", "%00", "lost+found" };
+  static const char *const bad[] = { "..", ".", ".git", "-x", "a b", "a/b", "%41", "a%2fb",
+                                     "%2", "%zz", "a%", "%00", "lost+found" };
   for (size_t i = 0; i < G_N_ELEMENTS (bad); i++) {
     g_autofree char *name = bk_layout_unescape (bad[i]);
     ck_assert_msg (name == NULL, "'%s' was taken for '%s'", bad[i], name);
