@@ -117,7 +117,9 @@ gboolean bk_qmp_job_resume (BkQmpClient *client, const char *job, GCancellable *
 gboolean bk_qmp_job_set_speed (BkQmpClient *client, const char *job, uint64_t speed, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- out of band: the only way out when QEMU's main loop waits for a hung NBD server --- */
-/* Closes the connections of those NBD nodes in query-yank that start with @prefix. */
+/* Closes the connections of those NBD nodes in query-yank that start with @prefix. It does not help against a
+ * server on a unix socket that has stopped reading (seen with 7.2): QEMU's write is not woken then, and only the
+ * end of that server frees it. A TCP socket, and a server that reads but does not answer, are let go. */
 gboolean bk_qmp_yank_nodes (BkQmpClient *client, const char *prefix, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- features, by schema --- */
