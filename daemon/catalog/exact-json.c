@@ -3,48 +3,33 @@
 
 #include <string.h>
 
-/* Called for each time of a struct, with the object that it is a member of. */
-typedef void (*TimeFunc) (json_object *json, const char *name, int64_t *time);
-
 static void
-each_time (const BkStruct *type, gpointer value, json_object *json, TimeFunc func)
+refine_time (json_object *json, const char *name, int64_t time)
+{
+  g_autofree char *seconds = bk_time_format (time);
+  if (time < 0 || !g_str_has_suffix (seconds, "Z"))
+    return;
+  seconds[strlen (seconds) - 1] = '\0';
+  g_autofree char *text = g_strdup_printf ("%s.%06dZ", seconds, (int)(time % G_USEC_PER_SEC));
+  json_object_object_add (json, name, json_object_new_string (text));
+}
+
+/* Gives the times in @json, which was made from @value, their microseconds; reading takes them as they are. */
+static void
+refine_times (const BkStruct *type, gconstpointer value, json_object *json)
 {
   for (const BkField *field = type->fields; field->name; field++) {
-    gpointer at = (char *)value + field->offset;
+    gconstpointer at = (const char *)value + field->offset;
     json_object *member = NULL;
     if (!json_object_object_get_ex (json, field->name, &member) || member == NULL)
       continue;
     if (field->type == BK_FIELD_TIME)
-      func (json, field->name, at);
+      refine_time (json, field->name, *(const int64_t *)at);
     else if (field->type == BK_FIELD_OBJECT)
-      each_time (field->sub, *(gpointer *)at, member, func);
+      refine_times (field->sub, *(gconstpointer const *)at, member);
     for (size_t i = 0; field->type == BK_FIELD_ARRAY && i < json_object_array_length (member); i++)
-      each_time (field->sub, (*(GPtrArray **)at)->pdata[i], json_object_array_get_idx (member, i), func);
+      refine_times (field->sub, (*(GPtrArray *const *)at)->pdata[i], json_object_array_get_idx (member, i));
   }
-}
-
-static void
-write_time (json_object *json, const char *name, int64_t *time)
-{
-  g_autofree char *seconds = bk_time_format (*time);
-  if (*time < 0 || !g_str_has_suffix (seconds, "Z"))
-    return;
-  seconds[strlen (seconds) - 1] = '\0';
-  g_autofree char *text = g_strdup_printf ("%s.%06dZ", seconds, (int)(*time % G_USEC_PER_SEC));
-  json_object_object_add (json, name, json_object_new_string (text));
-}
-
-/* GDateTime takes seconds as a floating point number, which loses a microsecond now and then. */
-static void
-read_time (json_object *json, const char *name, int64_t *time)
-{
-  json_object *member = NULL;
-  json_object_object_get_ex (json, name, &member);
-  g_auto (GStrv) parts = g_strsplit (json_object_get_string (member), ".", 2);
-  if (parts[0] == NULL || parts[1] == NULL || strspn (parts[1], "0123456789") != 6)
-    return;
-  g_autofree char *seconds = g_strconcat (parts[0], "Z", NULL);
-  *time = bk_time_parse (seconds) + g_ascii_strtoll (parts[1], NULL, 10);
 }
 
 gpointer
@@ -53,17 +38,14 @@ bk_exact_to_struct (const BkStruct *type, const char *text, GError **error)
   g_autoptr (json_object) json = NULL;
   if (!bk_exact_to_json (text, &json, error))
     return NULL;
-  gpointer value = bk_struct_from_json_lax (type, json, error);
-  if (value != NULL)
-    each_time (type, value, json, read_time);
-  return value;
+  return bk_struct_from_json_lax (type, json, error);
 }
 
 char *
 bk_exact_from_struct (const BkStruct *type, gconstpointer value, GError **error)
 {
   g_autoptr (json_object) json = bk_struct_to_json (type, value);
-  each_time (type, (gpointer)value, json, write_time);
+  refine_times (type, value, json);
   g_autofree char *text = NULL;
   if (!bk_exact_from_json (json, &text, error))
     return NULL;

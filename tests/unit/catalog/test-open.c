@@ -145,6 +145,7 @@ START_TEST (refuses_a_state_directory_that_it_may_not_write)
   ck_assert_int_eq (chmod (folder, 0555), 0);
   as_ordinary_user (try_denied, folder);
   as_ordinary_user (try_denied, missing);
+  ck_assert_int_eq (chmod (folder, 0700), 0); /* or else an ordinary user could not clean up */
 }
 END_TEST
 
