@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bk-types.h"
 
+#include "bk-json-table.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -18,21 +20,6 @@ const char *const bk_repo_types[] = { "qcow2", NULL };
 
 static const char *const backup_kind[] = { "backup", NULL };
 static const char *const restore_kind[] = { "restore", NULL };
-
-/* A table's row: STRING (BkJobInfo, id, 0) is the member "id" at offsetof (BkJobInfo, id). */
-#define ROW(Kind, Type, member, flags) { #member, Kind, offsetof (Type, member), flags, NULL, NULL }
-#define STRING(Type, member, flags) ROW (BK_FIELD_STRING, Type, member, flags)
-#define WORD(Type, member, words, flags) { #member, BK_FIELD_STRING, offsetof (Type, member), flags, NULL, words }
-#define BOOL(Type, member, flags) ROW (BK_FIELD_BOOL, Type, member, flags)
-#define UINT64(Type, member, flags) ROW (BK_FIELD_UINT64, Type, member, flags)
-#define INT64(Type, member, flags) ROW (BK_FIELD_INT64, Type, member, flags)
-#define TIME(Type, member, flags) ROW (BK_FIELD_TIME, Type, member, flags)
-#define STRV(Type, member, flags) ROW (BK_FIELD_STRV, Type, member, flags)
-#define MAP(Type, member, flags) ROW (BK_FIELD_MAP, Type, member, flags)
-#define OBJECT(Type, member, sub, flags) { #member, BK_FIELD_OBJECT, offsetof (Type, member), flags, &sub, NULL }
-#define ARRAY(Type, member, sub, flags) { #member, BK_FIELD_ARRAY, offsetof (Type, member), flags, &sub, NULL }
-#define END { NULL, BK_FIELD_STRING, 0, 0, NULL, NULL }
-#define STRUCT(Type, prefix, text) const BkStruct prefix##_struct = { text, sizeof (Type), prefix##_fields }
 
 static const BkField bk_problem_fields[] = {
   STRING (BkProblem, code, BK_FIELD_REQUIRED),
@@ -346,4 +333,15 @@ bk_size_format (uint64_t bytes)
   for (; number >= 1024 && unit + 1 < G_N_ELEMENTS (units); unit++)
     number /= 1024;
   return unit == 0 ? g_strdup_printf ("%.0f B", number) : g_strdup_printf ("%.1f %s", number, units[unit]);
+}
+
+char *
+bk_path_component_escape (const char *name)
+{
+  GString *escaped = g_string_new (NULL);
+  for (const char *at = name; *at != '\0'; at++) {
+    bool plain = g_ascii_isalnum (*at) || *at == '_' || *at == '-' || (*at == '.' && at != name);
+    g_string_append_printf (escaped, plain ? "%c" : "%%%02X", (unsigned char)*at);
+  }
+  return g_string_free (escaped, FALSE);
 }

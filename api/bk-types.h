@@ -267,3 +267,7 @@ gboolean bk_size_parse (const char *text, uint64_t *bytes, GError **error) G_GNU
 
 /* "1.5 GiB"; (transfer full) */
 char *bk_size_format (uint64_t bytes);
+
+/* @name as one component of a path: all but [A-Za-z0-9._-] is written as %XX, and so is a dot in front. No two
+ * names give the same. (transfer full) */
+char *bk_path_component_escape (const char *name);

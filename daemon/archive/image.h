@@ -9,9 +9,10 @@
 
 #include "bk-types.h"
 
-/* Makes an empty image of @size bytes at @path (mode 0600), which must not exist, unless @force. @format raw or qcow2
- * (v3). @backing: file name for the header as it shall stand there (relative to @path's folder), qcow2, not
- * opened; or NULL. */
+/* Makes an empty image of @size bytes at @path (mode 0600), which must not exist (CONFLICT) unless @force, which
+ * replaces a regular file. @format raw or qcow2 (v3). @backing: file name for the header as it shall stand there
+ * (relative to @path's folder), qcow2, not opened; or NULL. A block device or NBD URI is checked as
+ * bk_output_check() does and otherwise left alone. */
 gboolean bk_image_create (const char *path, const char *format, uint64_t size, const char *backing, bool force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -43,21 +44,25 @@ typedef enum {
 /* What @output is: an NBD URI, an existing block device, else a file. */
 BkOutputKind bk_output_kind (const char *output);
 
-/* INVALID, CONFLICT (exists; say --force), NOT_FOUND (no such folder), NO_SPACE (device too small), without
- * touching anything. */
+/* INVALID, CONFLICT (exists; say --force; or a device in use), NOT_FOUND (no such folder), NO_SPACE (device too
+ * small), DENIED, without touching anything. An NBD server is not asked: many serve one client and end. */
 gboolean bk_output_check (const char *output, const char *format, uint64_t size, bool force, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 typedef void (*BkImageProgress) (uint64_t done, uint64_t total, gpointer user_data);
 
 /* Copies the whole visible content of @source (qcow2, with its backing files) to @output in @format, sparse.
  * A file appears under its name only when it is complete and on stable storage; @temporary is the name it has
- * until then (in the same folder), removed on failure. @speed: bytes per second, 0 = no limit. */
-gboolean bk_image_convert (const char *source, const char *output, const char *temporary, const char *format, uint64_t speed,
-                           BkImageProgress progress, gpointer user_data, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * until then (in the same folder; of an earlier attempt it is removed), removed on failure; not used for devices
+ * and NBD, where what is zero is written as zero. CONFLICT when the file exists, unless @force. @speed: bytes per
+ * second, 0 = no limit. */
+gboolean bk_image_convert (const char *source, const char *output, const char *temporary, const char *format, bool force,
+                           uint64_t speed, BkImageProgress progress, gpointer user_data, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Moves @path (qcow2) to another backing file with the same visible content; @backing NULL = none. */
+/* Moves @path (qcow2) to another backing file with the same visible content; @backing as it shall stand in the
+ * header, NULL = none. Works on a copy (".NAME.rebase" beside @path) that replaces @path when it is complete and on
+ * stable storage: at each moment @path is the old or the new image. Readers that have it open keep the old one. */
 gboolean bk_image_rebase (const char *path, const char *backing, BkImageProgress progress, gpointer user_data,
                           GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Stops (SIGSTOP) or continues the children that run for @cancellable. */
+/* Stops (SIGSTOP) or continues the children that run for @cancellable, and those that will. Any thread. */
 void bk_image_pause (GCancellable *cancellable, bool pause);

@@ -30,11 +30,13 @@ uint64_t bk_event_ring_publish (BkEventRing *ring, const char *type, const char 
 /* Number of the newest event, 0 = none yet. */
 uint64_t bk_event_ring_last (BkEventRing *ring);
 
-/* Oldest event whose number is greater than @after, or NULL. *@lost is set when events between were already
- * dropped. Valid until the next publish. */
+/* Oldest event whose number is greater than @after, or NULL. *@lost (may be NULL) tells whether events between were
+ * already dropped, or @after is a number that this ring has not given out yet (a reader from before a restart:
+ * it should go on from bk_event_ring_last()). Valid until the next publish. */
 const BkEvent *bk_event_ring_next (BkEventRing *ring, uint64_t after, gboolean *lost);
 
 typedef void (*BkEventFunc) (const BkEvent *event, gpointer user_data);
-/* Subscribers may unsubscribe inside the call. Returns a handle > 0. */
+/* Subscribers may unsubscribe inside the call, themselves or others, and publish: events are delivered to all in
+ * order. Returns a handle > 0. */
 unsigned bk_event_ring_subscribe (BkEventRing *ring, BkEventFunc func, gpointer user_data);
 void bk_event_ring_unsubscribe (BkEventRing *ring, unsigned handle);

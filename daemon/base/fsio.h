@@ -25,6 +25,9 @@ gboolean bk_fsio_write_file (const char *path, const void *data, size_t length, 
 /* bk_fsio_write_file() of pretty-printed JSON and a final newline. */
 gboolean bk_fsio_write_json (const char *path, json_object *json, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Makes an empty file that must not exist (CONFLICT), mode 0600. Not synced: it is about to be filled. */
+gboolean bk_fsio_create_file (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Reads a file of at most @limit bytes, NUL-terminated behind the content. CORRUPT when it is longer. */
 gboolean bk_fsio_read_file (const char *path, size_t limit, char **data, size_t *length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -47,7 +50,8 @@ int bk_fsio_open_scratch (const char *folder, uint64_t size, GError **error) G_G
 /* Bytes that an ordinary user may still write on the file system of @path. */
 gboolean bk_fsio_free_space (const char *path, uint64_t *bytes, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The next @n-th operation (1 = the next one) fails with @errsv; 0 turns it off. For tests. */
+/* The next @n-th operation (1 = the next one) fails with @errsv, or, when that is negative, ends the process by
+ * SIGKILL; n = 0 turns it off. For tests. */
 void bk_fsio_fail_at (unsigned n, int errsv);
 /* Operations counted since start or the last bk_fsio_fail_at(). */
 unsigned bk_fsio_count (void);

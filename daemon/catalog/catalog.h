@@ -16,6 +16,7 @@
 
 typedef struct BkCatalog BkCatalog;
 
+/* CONFLICT: another process holds it. INVALID: @state_dir is a file. FAILED: the catalog is of a newer version. */
 BkCatalog *bk_catalog_open (const char *state_dir, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void bk_catalog_close (BkCatalog *catalog);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkCatalog, bk_catalog_close)
@@ -56,7 +57,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkJobRecord, bk_job_record_free)
 
 /* Gives record->number. CONFLICT when a job of that ID exists. */
 gboolean bk_catalog_insert_job (BkCatalog *catalog, BkJobRecord *record, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Writes all of the record, by its ID. */
+/* Writes all of the record, by its ID. NOT_FOUND. */
 gboolean bk_catalog_update_job (BkCatalog *catalog, const BkJobRecord *record, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 BkJobRecord *bk_catalog_get_job (BkCatalog *catalog, const char *prefix, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* BkJobRecord, oldest first: all that are not settled or not in an end state. For start-up. */
@@ -70,20 +71,23 @@ typedef struct {
 GPtrArray *bk_catalog_list_jobs (BkCatalog *catalog, const BkJobFilter *filter, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- backups --- */
-/* Replaces a row with the same ID. */
+/* Replaces a row with the same ID. NOT_FOUND: its repository is not in the catalog. */
 gboolean bk_catalog_put_backup (BkCatalog *catalog, const BkBackupInfo *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 BkBackupInfo *bk_catalog_get_backup (BkCatalog *catalog, const char *prefix, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Oldest first. @vm, @repository: NULL = any. */
 GPtrArray *bk_catalog_list_backups (BkCatalog *catalog, const char *vm, const char *repository, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* IDs of backups with a disk whose parent is @id. */
 GStrv bk_catalog_children_of_backup (BkCatalog *catalog, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Nothing there is success: undo may come twice. */
 gboolean bk_catalog_remove_backup (BkCatalog *catalog, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- checkpoints --- */
-/* Inserts or replaces, with its disks. Order is that of first insertion, for ever (never by name). */
+/* Inserts or replaces, with its disks. Order is that of first insertion, for ever (never by name).
+ * NOT_FOUND: its VM is not in the catalog. */
 gboolean bk_catalog_put_checkpoint (BkCatalog *catalog, const BkCheckpointInfo *checkpoint, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* @vm may be NULL. @prefix may also be the checkpoint's name. */
 BkCheckpointInfo *bk_catalog_get_checkpoint (BkCatalog *catalog, const char *vm, const char *prefix, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* BkCheckpointInfo, oldest first. @vm NULL = all. */
 GPtrArray *bk_catalog_list_checkpoints (BkCatalog *catalog, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Nothing there is success: undo may come twice. */
 gboolean bk_catalog_remove_checkpoint (BkCatalog *catalog, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;

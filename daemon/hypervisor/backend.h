@@ -58,7 +58,7 @@ typedef struct {
   gboolean (*release) (BkBackend *backend, BkRun *run, GError **error);
   gboolean (*rollback) (BkBackend *backend, BkRun *run, bool all, GError **error);
   gboolean (*checkpoint_create) (BkBackend *backend, BkRun *run, GError **error);
-  gboolean (*checkpoint_delete) (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest, GError **error);
+  gboolean (*checkpoint_delete) (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error);
 } BkBackendOps;
 
 struct BkBackend {
@@ -111,9 +111,9 @@ gboolean bk_backend_rollback (BkBackend *backend, BkRun *run, bool all, GError *
 /* A checkpoint without a backup: adds bitmap, stops parent_bitmap, all disks in one transaction. */
 gboolean bk_backend_checkpoint_create (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Removes one bitmap; its bits go to @parent (NULL: oldest one, or they are not wanted), which records again
+/* Removes one bitmap of the disk named @disk; its bits go to @parent (NULL: oldest one, or they are not wanted), which records again
  * when @newest. A bitmap that is not there is success. */
-gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *node, const char *bitmap, const char *parent, bool newest, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The backend for one QMP socket (qmp-backend.c). */
 BkBackend *bk_qmp_backend_new (const char *socket_path);

@@ -56,6 +56,11 @@ unsigned bk_qmp_client_generation (BkQmpClient *client);
 /* Process ID of the peer (SO_PEERCRED) of the last connection, or 0. Any thread. */
 pid_t bk_qmp_client_peer_pid (BkQmpClient *client);
 
+/* One value that a caller wants to know again while the connection of @generation lasts; a later one replaces
+ * it. @value: (transfer none). bk_qmp_client_kept() gives (transfer full) or NULL. Any thread. */
+void bk_qmp_client_keep (BkQmpClient *client, unsigned generation, GBytes *value);
+GBytes *bk_qmp_client_kept (BkQmpClient *client, unsigned generation);
+
 /* Blocks until ready or @timeout_ms is over: UNREACHABLE with the reason. Pokes. Worker threads. */
 gboolean bk_qmp_client_wait_ready (BkQmpClient *client, unsigned timeout_ms, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -13,7 +13,8 @@
 /* --- batches --- */
 BkQmpCall bk_qmp_call_stop (void);
 BkQmpCall bk_qmp_call_cont (void);
-/* Attaches node @node to the guest device at QOM path @qdev, while it runs. */
+/* Attaches node @node to the guest device @qdev, while it runs. @qdev is what query-block says: a device's ID or
+ * its QOM path. */
 BkQmpCall bk_qmp_call_set_drive (const char *qdev, const char *node);
 
 /* --- queries: @result (transfer full) is the "return" value --- */
@@ -29,7 +30,7 @@ gboolean bk_qmp_query (BkQmpClient *client, const char *command, json_object **r
 gboolean bk_qmp_query_nodes (BkQmpClient *client, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* @status: (out) (transfer full) "running", "paused", ... */
 gboolean bk_qmp_query_status (BkQmpClient *client, char **status, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* QOM property as a string; *@value NULL when it does not exist or is empty. */
+/* QOM property as a string; *@value NULL when it does not exist or is empty. @path: a QOM path or a device's ID. */
 gboolean bk_qmp_qom_get_string (BkQmpClient *client, const char *path, const char *property, char **value, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- VM --- */

@@ -68,6 +68,11 @@ typedef struct {
   int64_t point_in_time;
   char *qemu_version;
   GPtrArray *disks; /* BkRunDisk */
+
+  /* not in the JSON form: for stall detection */
+  bool user_paused;
+  uint64_t last_sum;
+  int64_t last_progress_us;
 } BkRun;
 BK_TYPE (BkRun, bk_run)
 

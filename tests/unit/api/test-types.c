@@ -46,6 +46,20 @@ START_TEST (checks_names)
 }
 END_TEST
 
+START_TEST (escapes_path_components)
+{
+  static const char *const rows[][2] = {
+    { "vda", "vda" },      { "virtio-disk0_a.b", "virtio-disk0_a.b" }, { "a/b", "a%2Fb" }, { "..", "%2E." },
+    { ".", "%2E" },        { "a%2Fb", "a%252Fb" },                     { "#block1", "%23block1" },
+    { "\xc3\xa4", "%C3%A4" }, { "a b\n", "a%20b%0A" },                { "", "" },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
+    g_autofree char *escaped = bk_path_component_escape (rows[i][0]);
+    ck_assert_str_eq (escaped, rows[i][1]);
+  }
+}
+END_TEST
+
 START_TEST (has_a_row_for_each_code)
 {
   for (int code = 0; code < BK_ERROR_LAST; code++) {
@@ -60,6 +74,7 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { reads_sizes, refuses_what_is_no_size, checks_names, has_a_row_for_each_code, NULL };
+  const TTest *const tests[] = { reads_sizes, refuses_what_is_no_size, checks_names, escapes_path_components,
+                                 has_a_row_for_each_code, NULL };
   return bk_suite_run ("types", tests);
 }

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The commands, one table per file, each ended by a row without a name.
+ */
+#pragma once
+
+#include "args.h"
+#include "connection.h"
+#include "output.h"
+
+extern const BkCommand bk_vm_commands[];
+extern const BkCommand bk_repo_commands[];
+extern const BkCommand bk_start_commands[];
+extern const BkCommand bk_job_commands[];
+extern const BkCommand bk_backup_commands[];
+extern const BkCommand bk_restore_commands[];
+extern const BkCommand bk_checkpoint_commands[];

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "catalog-private.h"
+
+static char *
+classes_to_text (GHashTable *classes, GError **error)
+{
+  const BkVmInfo vm = { .classes = classes };
+  g_autoptr (json_object) json = bk_struct_to_json (&bk_vm_info_struct, &vm);
+  json_object *member = NULL;
+  json_object_object_get_ex (json, "classes", &member);
+  char *text = NULL;
+  return bk_exact_from_json (member, &text, error) ? text : NULL;
+}
+
+static GHashTable *
+classes_from_text (const char *text, GError **error)
+{
+  g_autoptr (json_object) json = json_object_new_object ();
+  json_object *member = NULL;
+  if (!bk_exact_to_json (text, &member, error))
+    return NULL;
+  json_object_object_add (json, "name", json_object_new_string (""));
+  json_object_object_add (json, "classes", member);
+  g_autoptr (BkVmInfo) vm = bk_struct_from_json (&bk_vm_info_struct, json, error);
+  return vm ? g_steal_pointer (&vm->classes) : NULL;
+}
+
+gboolean
+bk_catalog_add_vm (BkCatalog *catalog, const BkVmInfo *vm, GError **error)
+{
+  g_autoptr (GError) inner = NULL;
+  g_autofree char *classes = classes_to_text (vm->classes, error);
+  if (classes == NULL)
+    return FALSE;
+  g_autoptr (BkStatement) insert = bk_statement_new (catalog->sql,
+      "INSERT INTO vm (name, qmp, agent, classes, added_at) VALUES (?, ?, ?, ?, ?)", error);
+  if (insert == NULL)
+    return FALSE;
+  bk_statement_bind_text (insert, vm->name);
+  bk_statement_bind_text (insert, vm->qmp);
+  bk_statement_bind_text (insert, vm->agent);
+  bk_statement_bind_text (insert, classes);
+  bk_statement_bind_int (insert, vm->added_at);
+  if (bk_statement_run (insert, &inner))
+    return TRUE;
+  if (g_error_matches (inner, BK_ERROR, BK_ERROR_CONFLICT))
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT,
+                 "there is a VM '%s' already: choose another name, or remove it first", vm->name);
+  else
+    g_propagate_error (error, g_steal_pointer (&inner));
+  return FALSE;
+}
+
+static BkVmInfo *
+vm_of_row (BkCatalog *catalog, BkStatement *row, GError **error)
+{
+  g_autoptr (BkVmInfo) vm = g_new0 (BkVmInfo, 1);
+  GError *inner = NULL;
+  vm->name = g_strdup (bk_statement_text (row, 0));
+  vm->qmp = g_strdup (bk_statement_text (row, 1));
+  vm->agent = g_strdup (bk_statement_text (row, 2));
+  vm->classes = classes_from_text (bk_statement_text (row, 3), &inner);
+  vm->added_at = bk_statement_int (row, 4);
+  return vm->classes ? g_steal_pointer (&vm) : bk_catalog_unreadable (catalog, "VM", vm->name, inner, error);
+}
+
+GPtrArray *
+bk_catalog_list_vms (BkCatalog *catalog, GError **error)
+{
+  g_autoptr (BkStatement) select = bk_statement_new (catalog->sql,
+      "SELECT name, qmp, agent, classes, added_at FROM vm ORDER BY name", error);
+  if (select == NULL)
+    return NULL;
+  g_autoptr (GPtrArray) vms = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_info_free);
+  BkStepResult result;
+  while ((result = bk_statement_step (select, error)) == BK_STEP_ROW) {
+    BkVmInfo *vm = vm_of_row (catalog, select, error);
+    if (vm == NULL)
+      return NULL;
+    g_ptr_array_add (vms, vm);
+  }
+  return result == BK_STEP_END ? g_steal_pointer (&vms) : NULL;
+}
+
+gboolean
+bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error)
+{
+  /* Its checkpoints go by ON DELETE CASCADE. */
+  g_autoptr (BkStatement) delete = bk_statement_new (catalog->sql, "DELETE FROM vm WHERE name = ?", error);
+  if (delete == NULL)
+    return FALSE;
+  bk_statement_bind_text (delete, name);
+  if (!bk_statement_run (delete, error))
+    return FALSE;
+  return bk_sql_changes (catalog->sql) > 0 ||
+         bk_catalog_no_such (catalog, "VM", name, "SELECT name FROM vm ORDER BY name", error);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (the way forward),
+ * qmp-sweep.c (the way back).
+ */
+#pragma once
+
+#include "backend.h"
+#include "block-graph.h"
+#include "qmp-commands.h"
+
+typedef struct {
+  BkBackend base;
+  BkQmpClient *client;
+  /* Held over each sequence that changes the block graph or drains it, so that two jobs of one VM do not meet
+   * in the middle of one. Never held while a copy runs. */
+  GMutex graph;
+} BkQmpBackend;
+
+/* All three queries of the block graph. */
+typedef struct {
+  BkBlockReplies replies;
+} BkQmpGraph;
+gboolean bk_qmp_graph_fetch (BkQmpBackend *self, BkQmpGraph *graph, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void bk_qmp_graph_clear (BkQmpGraph *graph);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BkQmpGraph, bk_qmp_graph_clear)
+
+gboolean bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_push_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_push_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_push_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);
+gboolean bk_qmp_push_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
+gboolean bk_qmp_push_close (BkBackend *backend, BkRun *run, GError **error);
+
+gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
+gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);
+gboolean bk_qmp_sweep_checkpoint_create (BkBackend *backend, BkRun *run, GError **error);
+gboolean bk_qmp_sweep_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, GError **error);

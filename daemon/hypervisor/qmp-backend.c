@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "qmp-backend-private.h"
+
+#include <string.h>
+
+/* A VM that is just being reconnected to is worth a short wait, one that is off is not. */
+#define READY_TIMEOUT_MS 5000
+
+static BkLink
+link_of (BkQmpState state)
+{
+  switch (state) {
+  case BK_QMP_READY:
+    return BK_LINK_READY;
+  case BK_QMP_BUSY:
+    return BK_LINK_BUSY;
+  case BK_QMP_CONNECTING:
+    return BK_LINK_CONNECTING;
+  case BK_QMP_DOWN:
+    return BK_LINK_DOWN;
+  }
+  g_assert_not_reached ();
+}
+
+static void
+tell (BkQmpBackend *self, BkLink link, const char *event)
+{
+  if (self->base.notify)
+    self->base.notify (&self->base, link, event, self->base.notify_data);
+}
+
+static void
+on_state (BkQmpClient *client G_GNUC_UNUSED, BkQmpState state, gpointer user_data)
+{
+  tell (user_data, link_of (state), NULL);
+}
+
+static void
+on_event (BkQmpClient *client, const char *name, json_object *data G_GNUC_UNUSED, gpointer user_data)
+{
+  tell (user_data, link_of (bk_qmp_client_state (client)), name);
+}
+
+static void
+qmp_connect (BkBackend *backend)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  bk_qmp_client_set_notify (self->client, on_state, on_event, self);
+  bk_qmp_client_start (self->client);
+}
+
+static void
+qmp_disconnect (BkBackend *backend)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  bk_qmp_client_set_notify (self->client, NULL, NULL, NULL);
+  bk_qmp_client_stop (self->client);
+}
+
+static void
+qmp_free (BkBackend *backend)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  bk_qmp_client_unref (self->client);
+  g_mutex_clear (&self->graph);
+  g_free (self);
+}
+
+static BkLink
+qmp_link (BkBackend *backend, char **reason, char **version)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  if (reason)
+    *reason = bk_qmp_client_reason (self->client);
+  if (version)
+    *version = bk_qmp_client_version (self->client);
+  return link_of (bk_qmp_client_state (self->client));
+}
+
+void
+bk_qmp_graph_clear (BkQmpGraph *graph)
+{
+  g_clear_pointer (&graph->replies.block, json_object_put);
+  g_clear_pointer (&graph->replies.nodes, json_object_put);
+  g_clear_pointer (&graph->replies.blockstats, json_object_put);
+}
+
+gboolean
+bk_qmp_graph_fetch (BkQmpBackend *self, BkQmpGraph *graph, GCancellable *cancellable, GError **error)
+{
+  bk_qmp_graph_clear (graph);
+  return bk_qmp_query (self->client, BK_QMP_QUERY_BLOCK, &graph->replies.block, cancellable, error) &&
+         bk_qmp_query_nodes (self->client, &graph->replies.nodes, cancellable, error) &&
+         bk_qmp_query (self->client, BK_QMP_QUERY_BLOCKSTATS, &graph->replies.blockstats, cancellable, error);
+}
+
+/* The device object of "/machine/peripheral/vda/virtio-backend" is "/machine/peripheral/vda". */
+static char *
+device_path (const char *qdev)
+{
+  static const char tail[] = "/virtio-backend";
+  if (g_str_has_suffix (qdev, tail))
+    return g_strndup (qdev, strlen (qdev) - strlen (tail));
+  return qdev[0] == '/' ? g_strdup (qdev) : g_strconcat ("/machine/peripheral/", qdev, NULL);
+}
+
+static gboolean
+add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (json_object) iothreads = NULL;
+  if (!bk_qmp_query (self->client, BK_QMP_QUERY_IOTHREADS, &iothreads, cancellable, error))
+    return FALSE;
+  if (json_object_array_length (iothreads) == 0)
+    return TRUE;
+  for (unsigned i = 0; i < disks->len; i++) {
+    BkDisk *disk = disks->pdata[i];
+    g_autofree char *path = device_path (disk->qdev);
+    if (*disk->qdev && !bk_qmp_qom_get_string (self->client, path, "iothread", &disk->iothread, cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static BkVmState *
+qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  g_autoptr (BkVmState) state = g_new0 (BkVmState, 1);
+  g_auto (BkQmpGraph) graph = { 0 };
+  BkQmpFeatures features;
+  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error) ||
+      !bk_qmp_features (self->client, &features, cancellable, error) ||
+      !bk_qmp_query_status (self->client, &state->status, cancellable, error) ||
+      !bk_qmp_graph_fetch (self, &graph, cancellable, error))
+    return NULL;
+  state->disks = bk_block_graph_disks (&graph.replies, error);
+  if (state->disks == NULL || !add_iothreads (self, state->disks, cancellable, error))
+    return NULL;
+  state->version = bk_qmp_client_version (self->client);
+  state->snapshot_push = features.snapshot_push;
+  return g_steal_pointer (&state);
+}
+
+static const BkBackendOps qmp_ops = {
+  .name = "qmp",
+  .connect = qmp_connect,
+  .disconnect = qmp_disconnect,
+  .free = qmp_free,
+  .link = qmp_link,
+  .inspect = qmp_inspect,
+  .prepare = bk_qmp_push_prepare,
+  .snapshot = bk_qmp_push_snapshot,
+  .start = bk_qmp_push_start,
+  .wait = bk_qmp_push_wait,
+  .pause = bk_qmp_push_pause,
+  .set_speed = bk_qmp_push_set_speed,
+  .close = bk_qmp_push_close,
+  .release = bk_qmp_sweep_release,
+  .rollback = bk_qmp_sweep_rollback,
+  .checkpoint_create = bk_qmp_sweep_checkpoint_create,
+  .checkpoint_delete = bk_qmp_sweep_checkpoint_delete,
+};
+
+BkBackend *
+bk_qmp_backend_new (const char *socket_path)
+{
+  BkQmpBackend *self = g_new0 (BkQmpBackend, 1);
+  self->base.ops = &qmp_ops;
+  self->client = bk_qmp_client_new (socket_path);
+  g_mutex_init (&self->graph);
+  return &self->base;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "restore-job.h"
+
+#include "fsio.h"
+#include "image.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct {
+  char *name;
+  char *source;
+  char *output;
+  char *temporary;
+  uint64_t size;
+  /* written by the worker, read by the main thread */
+  uint64_t done;
+} RestoreDisk;
+
+typedef struct {
+  BkRestoreRequest *request;
+  char *format;
+  GPtrArray *disks; /* RestoreDisk */
+  GPtrArray *outputs; /* of the disks, NULL-terminated */
+  unsigned current;   /* atomic: the disk at hand */
+} Restore;
+
+static void
+restore_disk_free (gpointer data)
+{
+  RestoreDisk *disk = data;
+  g_free (disk->name);
+  g_free (disk->source);
+  g_free (disk->output);
+  g_free (disk->temporary);
+  g_free (disk);
+}
+
+static void
+restore_free (gpointer data)
+{
+  Restore *restore = data;
+  bk_restore_request_free (restore->request);
+  g_free (restore->format);
+  g_ptr_array_unref (restore->disks);
+  g_ptr_array_unref (restore->outputs);
+  g_free (restore);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Restore, restore_free)
+
+static const BkBackupDisk *
+find_disk (const BkBackupInfo *backup, const char *name, GError **error)
+{
+  g_autoptr (GString) known = g_string_new (NULL);
+  for (unsigned i = 0; i < backup->disks->len; i++) {
+    const BkBackupDisk *disk = backup->disks->pdata[i];
+    if (strcmp (disk->name, name) == 0)
+      return disk;
+    g_string_append_printf (known, "%s%s", known->len ? ", " : "", disk->name);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "backup '%s' has no disk '%s'; it has %s", backup->id, name, known->str);
+  return NULL;
+}
+
+/* What cannot give a whole disk is refused, never restored in part. */
+static gboolean
+check_whole (const BkBackupInfo *backup, const BkBackupDisk *disk, GError **error)
+{
+  if (strcmp (disk->state, "completed") != 0 || disk->file == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "disk '%s' failed in backup '%s' (%s); restore it from another one", disk->name,
+                 backup->id, disk->error ? disk->error->message : "no image");
+    return FALSE;
+  }
+  if (backup->repository != NULL)
+    return TRUE;
+  if (strcmp (disk->level, "full") != 0 || strstr (disk->file, "://") != NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "disk '%s' of backup '%s' is no whole image in a repository; what was written is at '%s'", disk->name, backup->id, disk->file);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static char *
+output_for (const BkRestoreRequest *request, const BkBackupDisk *disk, const char *format, bool several)
+{
+  return several ? g_strdup_printf ("%s/%s.%s", request->output, disk->name, format) : g_strdup (request->output);
+}
+
+static gboolean
+add_disk (Restore *restore, const BkBackupInfo *backup, const BkBackupDisk *source, bool several, GError **error)
+{
+  if (!check_whole (backup, source, error))
+    return FALSE;
+  RestoreDisk *disk = g_new0 (RestoreDisk, 1);
+  g_ptr_array_add (restore->disks, disk);
+  disk->name = g_strdup (source->name);
+  disk->source = g_strdup (source->file);
+  disk->size = source->size;
+  disk->output = output_for (restore->request, source, restore->format, several);
+  disk->temporary = g_strdup_printf ("%s.restoring", disk->output);
+  g_ptr_array_add (restore->outputs, disk->output);
+  /* The folder of several disks is made when the job runs; until then there is nothing to check in it. */
+  if (several && !g_file_test (restore->request->output, G_FILE_TEST_EXISTS))
+    return TRUE;
+  return bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error);
+}
+
+static gboolean
+add_disks (Restore *restore, const BkBackupInfo *backup, GError **error)
+{
+  GStrv names = restore->request->disks;
+  if (names && names[0]) {
+    bool several = names[1] != NULL;
+    for (size_t i = 0; names[i]; i++) {
+      const BkBackupDisk *disk = find_disk (backup, names[i], error);
+      if (disk == NULL || !add_disk (restore, backup, disk, several, error))
+        return FALSE;
+    }
+    return TRUE;
+  }
+  for (unsigned i = 0; i < backup->disks->len; i++)
+    if (!add_disk (restore, backup, backup->disks->pdata[i], backup->disks->len > 1, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+check_output_folder (const BkRestoreRequest *request, bool several, GError **error)
+{
+  struct stat st;
+  if (!several)
+    return TRUE;
+  if (strstr (request->output, "://") != NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/output: an NBD server takes one disk; name it with --disk");
+    return FALSE;
+  }
+  if (stat (request->output, &st) == 0 && !S_ISDIR (st.st_mode)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/output: '%s' is no folder, and there is more than one disk; name one with --disk", request->output);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gpointer
+bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
+{
+  g_autoptr (Restore) restore = g_new0 (Restore, 1);
+  restore->request = bk_struct_copy (&bk_restore_request_struct, request);
+  restore->disks = g_ptr_array_new_with_free_func (restore_disk_free);
+  restore->outputs = g_ptr_array_new ();
+  restore->format = g_strdup (request->format ? request->format : g_str_has_suffix (request->output, ".qcow2") ? "qcow2" : "raw");
+  if (!g_path_is_absolute (request->output) && strstr (request->output, "://") == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/output: '%s' is not an absolute path", request->output);
+    return NULL;
+  }
+  bool several = request->disks && request->disks[0] ? request->disks[1] != NULL : backup->disks->len > 1;
+  if (!check_output_folder (request, several, error) || !add_disks (restore, backup, error))
+    return NULL;
+  g_ptr_array_add (restore->outputs, NULL);
+  return g_steal_pointer (&restore);
+}
+
+const char *const *
+bk_restore_job_outputs (gpointer data)
+{
+  return (const char *const *)((Restore *)data)->outputs->pdata;
+}
+
+GPtrArray *
+bk_restore_job_disks (gpointer data)
+{
+  Restore *restore = data;
+  GPtrArray *rows = g_ptr_array_new ();
+  for (unsigned i = 0; i < restore->disks->len; i++) {
+    const RestoreDisk *disk = restore->disks->pdata[i];
+    BkJobDisk *row = g_new0 (BkJobDisk, 1);
+    row->name = g_strdup (disk->name);
+    row->state = g_strdup ("queued");
+    row->size = row->bytes_total = disk->size;
+    row->target = g_strdup (disk->output);
+    g_ptr_array_add (rows, row);
+  }
+  return rows;
+}
+
+/* --- the work --- */
+
+static gboolean
+work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
+{
+  Restore *restore = data;
+  if (restore->disks->len > 1 && !bk_fsio_make_folder (restore->request->output, error))
+    return FALSE;
+  for (unsigned i = 0; i < restore->disks->len; i++) {
+    const RestoreDisk *disk = restore->disks->pdata[i];
+    if (!bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static void
+on_progress (uint64_t done, uint64_t total G_GNUC_UNUSED, gpointer user_data)
+{
+  RestoreDisk *disk = user_data;
+  __atomic_store_n (&disk->done, done, __ATOMIC_RELAXED);
+}
+
+static gboolean
+work_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+{
+  Restore *restore = data;
+  for (unsigned i = 0; i < restore->disks->len; i++) {
+    RestoreDisk *disk = restore->disks->pdata[i];
+    __atomic_store_n (&restore->current, i, __ATOMIC_RELAXED);
+    if (!bk_image_convert (disk->source, disk->output, disk->temporary, restore->format, restore->request->force,
+                           restore->request->speed, on_progress, disk, cancellable, error)) {
+      g_prefix_error (error, "disk %s: ", disk->name);
+      return FALSE;
+    }
+    on_progress (disk->size, disk->size, disk);
+  }
+  __atomic_store_n (&restore->current, restore->disks->len, __ATOMIC_RELAXED);
+  return TRUE;
+}
+
+static gboolean
+undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
+{
+  Restore *restore = data;
+  for (unsigned i = 0; i < restore->disks->len; i++) {
+    const RestoreDisk *disk = restore->disks->pdata[i];
+    if (bk_output_kind (disk->output) == BK_OUTPUT_FILE && !bk_fsio_remove (disk->temporary, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static json_object *
+to_json (gpointer data G_GNUC_UNUSED)
+{
+  return NULL; /* the request says it all */
+}
+
+static void
+progress (BkJob *job, gpointer data)
+{
+  Restore *restore = data;
+  BkJobInfo *info = bk_job_info (job);
+  unsigned current = __atomic_load_n (&restore->current, __ATOMIC_RELAXED);
+  bool copying = g_strcmp0 (info->step, "copy") == 0;
+  info->bytes_total = info->bytes_transferred = 0;
+  for (unsigned i = 0; info->disks && i < info->disks->len && i < restore->disks->len; i++) {
+    RestoreDisk *disk = restore->disks->pdata[i];
+    BkJobDisk *row = info->disks->pdata[i];
+    row->bytes_transferred = __atomic_load_n (&disk->done, __ATOMIC_RELAXED);
+    const char *state = i < current ? "completed" : i == current && copying ? "running" : "queued";
+    g_free (row->state);
+    row->state = g_strdup (state);
+    info->bytes_total += row->bytes_total;
+    info->bytes_transferred += row->bytes_transferred;
+  }
+}
+
+static gboolean
+record_copy (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  progress (job, data);
+  return TRUE;
+}
+
+static void
+carry_out (BkJob *job, gpointer data G_GNUC_UNUSED, BkVerb verb, uint64_t value G_GNUC_UNUSED)
+{
+  bk_image_pause (bk_job_cancellable (job), verb == BK_VERB_PAUSE);
+}
+
+static const BkStep steps[] = {
+  { "prepare", "preparing", work_prepare, NULL, NULL },
+  { "copy", "running", work_copy, record_copy, undo_copy },
+  { "finish", "finalizing", NULL, NULL, NULL },
+  { NULL },
+};
+
+const BkJobKind bk_restore_job_kind = {
+  .name = "restore",
+  .steps = steps,
+  .restart = true,
+  .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME,
+  .to_json = to_json,
+  .progress = progress,
+  .verb = carry_out,
+  .free = restore_free,
+};

@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "plan-case.h"
+#include "suite.h"
+
+#include <string.h>
+
+static BkRun *
+plan (PlanCase *plan_case, GError **error)
+{
+  g_autofree char *mode_reason = NULL;
+  return bk_plan_backup (&plan_case->input, &mode_reason, error);
+}
+
+static char *
+short_names (GStrv bitmaps)
+{
+  g_autofree char *all = bitmaps ? g_strjoinv (" ", bitmaps) : g_strdup ("");
+  g_auto (GStrv) parts = g_strsplit (all, "bkd-" CASE_INSTANCE "-cp-", -1);
+  return g_strjoinv ("", parts);
+}
+
+/* --- the level --- */
+
+typedef struct {
+  const char *what;
+  PlanTexts texts;
+  const char *level; /* NULL = INVALID */
+  const char *reason; /* part of it, or of the error */
+  const char *base, *bitmaps, *parent_backup; /* of an increment */
+} LevelRow;
+
+#define TWO "c1=b1 c2=b2"
+#define TWO_BACKUPS "b1=full b2=incremental"
+
+static const LevelRow level_rows[] = {
+  { "nothing yet", { NULL }, "full", "first backup of this disk in repository 'default'" },
+  { "one link", { NULL, "c1=b1", "b1=full", "c1:r" }, "incremental", "checkpoint 'c1' is intact", "c1", "c1", "b1" },
+  { "two links", { NULL, TWO, TWO_BACKUPS, "c1 c2:r" }, "incremental", "'c2'", "c2", "c2", "b2" },
+  { "older bitmap lost", { NULL, TWO, TWO_BACKUPS, "c2:r" }, "incremental", "'c2'", "c2", "c2", "b2" },
+  { "newest bitmap lost", { NULL, TWO, TWO_BACKUPS, "c1" }, "full",
+    "bitmap of checkpoint 'c2' is missing: the VM was not shut down cleanly, or its image was replaced" },
+  { "newest inconsistent", { NULL, TWO, TWO_BACKUPS, "c1 c2:i" }, "full",
+    "bitmap of checkpoint 'c2' is inconsistent: QEMU was killed or the host crashed" },
+  { "newest busy", { NULL, TWO, TWO_BACKUPS, "c1 c2:rb" }, "full", "'c2' is in use by another operation" },
+  { "newest stopped", { NULL, TWO, TWO_BACKUPS, "c1 c2" }, "full",
+    "'c2' was changed from outside: it does not record" },
+  { "newest not persistent any more", { NULL, TWO, TWO_BACKUPS, "c1 c2:rn" }, "full", "not persistent any more" },
+  { "newest persistent now", { "vda:w", "c1=b1:n", "b1=full", "c1:r" }, "full", "it is persistent now" },
+  { "older records, newest backup deleted", { NULL, TWO, "b1=full", "c1:r c2:r" }, "full",
+    "'c1' was changed from outside: it records again" },
+  { "older records, not needed", { NULL, TWO, TWO_BACKUPS, "c1:r c2:r" }, "incremental", "'c2'", "c2", "c2", "b2" },
+  { "newest backup deleted", { NULL, TWO, "b1=full", "c1 c2:r" }, "incremental", "'c1'", "c1", "c1 c2", "b1" },
+  { "newest backup deleted, older bitmap lost", { NULL, TWO, "b1=full", "c2:r" }, "full", "'c1' is missing" },
+  { "all backups deleted", { NULL, TWO, "", "c1 c2:r" }, "full", "first backup of this disk" },
+  { "disk failed in the newest backup", { NULL, TWO, "b1=full b2=incremental:f", "c1 c2:r" }, "incremental", "'c1'",
+    "c1", "c1 c2", "b1" },
+  { "disk failed in the only backup", { NULL, "c1=b1", "b1=full:f", "c1:r" }, "full", "first backup" },
+  { "checkpoint without a backup between", { NULL, "c1=b1 c2=- c3=-", "b1=full", "c1 c2 c3:r" }, "incremental", "'c1'",
+    "c1", "c1 c2 c3", "b1" },
+  { "backups elsewhere between", { NULL, "c1=b1 c2=x2 c3=b3 c4=x4", "b1=full b3=incremental", "c1 c2 c3 c4:r" },
+    "incremental", "'c3'", "c3", "c3 c4", "b3" },
+  { "checkpoints of its backups deleted", { NULL, "c2=-", "b1=full", "c2:r" }, "full",
+    "the backups of this disk in repository 'default' have no checkpoint any more" },
+  { "gap", { NULL, "c1=b1 c2=-:g", "b1=full", "c1 c2:r" }, "full",
+    "changes between checkpoint 'c1' and checkpoint 'c2' were not recorded" },
+  { "gap further back", { NULL, "c1=b1 c2=b2:g c3=-", "b1=full b2=full", "c1 c2 c3:r" }, "incremental", "'c2'", "c2",
+    "c2 c3", "b2" },
+  { "undone checkpoint", { NULL, "c1=b1 c2=b2:p", "b1=full", "c1:r" }, "incremental", "'c1'", "c1", "c1", "b1" },
+  { "checkpoint not undone", { NULL, "c1=b1 c2=b2:p", "b1=full", "c1 c2:r" }, "full",
+    "checkpoint 'c2' of an unfinished job has taken part of the changes" },
+  { "checkpoint not undone, new chain since", { NULL, "c1=b1 c2=b2:p c3=b3:g", "b1=full b3=full", "c1 c2:r c3:r" },
+    "incremental", "'c3'", "c3", "c3", "b3" },
+  { "checkpoint not undone inside the chain", { NULL, "c1=b1 c2=b2:p c3=-", "b1=full", "c1 c2:r c3:r" }, "full",
+    "'c2' of an unfinished job" },
+  { "shrunk", { NULL, "c1=b1:s", "b1=full", "c1:r" }, "full", "the disk shrank from 20.0 GiB to 10.0 GiB since" },
+  { "shrunk, and grown again", { NULL, "c1=b1 c2=-:s", "b1=full", "c1 c2:r" }, "full", "shrank from 20.0 GiB" },
+  { "shrunk before the base", { NULL, "c1=b1:s c2=b2", TWO_BACKUPS, "c1 c2:r" }, "incremental", "'c2'", "c2", "c2",
+    "b2" },
+  { "was smaller between", { NULL, "c1=b1 c2=-:t c3=-", "b1=full", "c1 c2 c3:r" }, "full",
+    "the disk shrank from 10.0 GiB to 5.0 GiB since checkpoint 'c1'" },
+  { "grown", { NULL, "c1=b1:t c2=-", "b1=full", "c1 c2:r" }, "incremental", "'c1'", "c1", "c1 c2", "b1" },
+  { "was small when an undone job looked", { NULL, "c1=b1:s c2=b2:p c3=-:s", "b1=full", "c1 c3:r" }, "full",
+    "shrank" },
+  { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "'c1'", "c1", "c1", "b1" },
+  { "raw, restarted", { "vda:w", "c1=b1:n", "b1=full", "" }, "full",
+    "raw images cannot keep dirty bitmaps over a restart of the VM; the VM was restarted since" },
+  { "qcow2 v2, restarted", { NULL, "c1=b1:n", "b1=full", "" }, "full", "could not be kept over a restart of the VM" },
+
+  { "full", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'full'" }, "full", "full was asked for" },
+  { "incremental", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'incremental'" }, "incremental", "'c2'", "c2", "c2",
+    "b2" },
+  { "incremental, broken", { NULL, TWO, TWO_BACKUPS, "c1", "'level': 'incremental'" }, NULL,
+    "disk 'vda': no incremental backup is possible: bitmap of checkpoint 'c2' is missing" },
+  { "incremental, first", { NULL, NULL, NULL, NULL, "'level': 'incremental'" }, NULL, "first backup of this disk" },
+  { "differential", { NULL, "c1=b1 c2=b2 c3=b3", "b1=full b2=incremental b3=incremental", "c1 c2 c3:r",
+    "'level': 'differential'" }, "differential", "checkpoint 'c1' of the last full backup is intact", "c1", "c1 c2 c3",
+    "b1" },
+  { "differential, two full", { NULL, "c1=b1 c2=b2 c3=b3", "b1=full b2=full b3=incremental", "c1 c2 c3:r",
+    "'level': 'differential'" }, "differential", "'c2'", "c2", "c2 c3", "b2" },
+  { "differential, no full", { NULL, "c2=b2", "b2=incremental", "c2:r", "'level': 'differential'" }, NULL,
+    "repository 'default' holds no full backup of this disk" },
+  { "differential, full out of reach", { NULL, TWO, TWO_BACKUPS, "c2:r", "'level': 'differential'" }, NULL,
+    "bitmap of checkpoint 'c1' is missing" },
+  { "differential, checkpoint of full deleted", { NULL, "c2=b2", TWO_BACKUPS, "c2:r", "'level': 'differential'" }, NULL,
+    "the full backups of this disk in repository 'default' have no checkpoint any more" },
+  { "since", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'differential', 'since': 'c1'" }, "differential", "'c1'",
+    "c1", "c1 c2", "b1" },
+  { "since an increment", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'differential', 'since': 'c2'" },
+    "differential", "'c2'", "c2", "c2", "b2" },
+  { "since with auto", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'since': 'c1'" }, "differential", "'c1'", "c1", "c1 c2",
+    "b1" },
+  { "since with incremental", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'incremental', 'since': 'c1'" },
+    "differential", "'c1'", "c1", "c1 c2", "b1" },
+  { "since a broken one", { NULL, TWO, TWO_BACKUPS, "c2:r", "'since': 'c1'" }, NULL, "'c1' is missing" },
+  { "since a deleted backup", { NULL, TWO, "b2=full", "c1 c2:r", "'since': 'c1'" }, NULL,
+    "checkpoint 'c1' has no backup of it in repository 'default'" },
+  { "since one of another disk", { "vda vdb", TWO, TWO_BACKUPS, "c1 c2:r", "'since': 'c1', 'disks': ['vdb']" }, NULL,
+    "disk 'vdb': no differential backup is possible: checkpoint 'c1' does not cover it" },
+  { "since a provisional one", { NULL, "c1=b1 c2=b2:p", TWO_BACKUPS, "c1:r", "'since': 'c2'" }, NULL,
+    "checkpoint 'c2' does not cover it" },
+
+  { "target", { NULL, TWO, NULL, "c1 c2:r", "'target': '/t.qcow2'" }, "full", "target of its own" },
+  { "target, incremental", { NULL, "c1=b1 c2=-", NULL, "c1 c2:r", "'target': '/t', 'level': 'incremental'" },
+    "incremental", "'c2'", "c2", "c2" },
+  { "target, since", { NULL, "c1=b1 c2=-", NULL, "c1 c2:r", "'target': '/t', 'since': 'c1'" }, "differential", "'c1'",
+    "c1", "c1 c2" },
+  { "target, incremental, no checkpoint", { NULL, NULL, NULL, NULL, "'target': '/t', 'level': 'incremental'" }, NULL,
+    "it has no checkpoint yet" },
+  { "target, incremental, broken", { NULL, TWO, NULL, "c1", "'target': '/t', 'level': 'incremental'" }, NULL,
+    "'c2' is missing" },
+  { "read-only", { "vda:r", NULL, "b1=full", NULL, "'disks': ['vda']" }, "full", "read-only" },
+};
+
+static void
+check_increment (const LevelRow *row, const BkRunDisk *disk)
+{
+  ck_assert_msg (g_strcmp0 (disk->sync, "bitmap") == 0, "%s: sync is %s", row->what, disk->sync);
+  ck_assert_msg (g_strcmp0 (disk->base_checkpoint, row->base) == 0, "%s: base is %s", row->what, disk->base_checkpoint);
+  g_autofree char *bitmaps = short_names (disk->base_bitmaps);
+  ck_assert_msg (g_strcmp0 (bitmaps, row->bitmaps) == 0, "%s: bitmaps are %s", row->what, bitmaps);
+  ck_assert_msg (g_strcmp0 (disk->parent_backup, row->parent_backup) == 0, "%s: parent backup is %s", row->what,
+                 disk->parent_backup);
+  ck_assert_uint_eq (disk->estimated, g_strv_length (disk->base_bitmaps) * CASE_DIRTY);
+}
+
+static void
+check_full (const LevelRow *row, const BkRunDisk *disk)
+{
+  ck_assert_msg (g_strcmp0 (disk->sync, "full") == 0, "%s: sync is %s", row->what, disk->sync);
+  ck_assert_ptr_null (disk->base_checkpoint);
+  ck_assert_ptr_null (disk->parent_backup);
+  ck_assert (disk->base_bitmaps == NULL || disk->base_bitmaps[0] == NULL);
+  ck_assert_uint_eq (disk->estimated, CASE_SIZE);
+}
+
+static void
+check_level (const LevelRow *row)
+{
+  g_autoptr (PlanCase) plan_case = plan_case_new (&row->texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  if (row->level == NULL) {
+    ck_assert_msg (run == NULL && error, "%s: was planned", row->what);
+    ck_assert_msg (strstr (error->message, row->reason) != NULL, "%s: %s", row->what, error->message);
+    bk_assert_error (error, BK_ERROR_INVALID);
+    return;
+  }
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (run->disks->len, 1);
+  const BkRunDisk *disk = run->disks->pdata[0];
+  ck_assert_msg (g_strcmp0 (disk->level, row->level) == 0, "%s: %s (%s)", row->what, disk->level, disk->reason);
+  ck_assert_msg (strstr (disk->reason, row->reason) != NULL, "%s: %s", row->what, disk->reason);
+  if (row->base)
+    check_increment (row, disk);
+  else
+    check_full (row, disk);
+}
+
+START_TEST (decides_the_level)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (level_rows); i++)
+    check_level (&level_rows[i]);
+}
+END_TEST
+
+START_TEST (estimates_no_more_than_the_size)
+{
+  static const PlanTexts texts = { NULL, "c1=b1 c2=-", "b1=full", "c1 c2:r" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  BkDisk *disk = plan_case_disk (plan_case, "vda");
+  for (unsigned i = 0; i < disk->bitmaps->len; i++)
+    ((BkBitmap *)disk->bitmaps->pdata[i])->count = CASE_SIZE - 1;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (((BkRunDisk *)run->disks->pdata[0])->estimated, CASE_SIZE);
+}
+END_TEST
+
+/* "virtio0" is the first disk, whichever that is: vda now has the image that vdb had. */
+START_TEST (notices_that_disks_changed_names)
+{
+  static const PlanTexts texts = { NULL, "c1=b1", "b1=full", "c1:r" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  BkBackupInfo *backup = plan_case->input.backups->pdata[0];
+  BkBackupDisk *other = bk_struct_copy (&bk_backup_disk_struct, backup->disks->pdata[0]);
+  g_ptr_array_add (backup->disks, other);
+  g_free (other->name);
+  other->name = g_strdup ("vdb");
+  g_free (other->source_file);
+  other->source_file = g_strdup ("/images/other.img");
+  BkDisk *disk = plan_case_disk (plan_case, "vda");
+  g_free (disk->file);
+  disk->file = g_strdup ("/images/moved.img");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) moved = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_str_eq (((BkRunDisk *)moved->disks->pdata[0])->level, "incremental");
+  g_free (disk->file);
+  disk->file = g_strdup ("/images/other.img");
+  g_autoptr (BkRun) swapped = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  const BkRunDisk *planned = swapped->disks->pdata[0];
+  ck_assert_str_eq (planned->level, "full");
+  ck_assert_str_eq (planned->reason,
+                    "its image '/images/other.img' was that of disk 'vdb' when checkpoint 'c1' was made");
+}
+END_TEST
+
+/* --- the checkpoint to come --- */
+
+typedef struct {
+  const char *what;
+  PlanTexts texts;
+  bool checkpoint, persistent;
+  const char *parent; /* checkpoint */
+  const char *stale;  /* bitmaps */
+} CheckpointRow;
+
+static const CheckpointRow checkpoint_rows[] = {
+  { "first", { NULL }, true, true, NULL, "" },
+  { "raw", { "vda:w" }, true, false, NULL, "" },
+  { "read-only", { "vda:r", TWO, TWO_BACKUPS, "c1:i c2:r", "'disks': ['vda']" }, false, false, NULL, "" },
+  { "after another", { NULL, TWO, TWO_BACKUPS, "c1 c2:r" }, true, true, "c2", "" },
+  { "also for full", { NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'full'" }, true, true, "c2", "" },
+  { "also with a target", { NULL, TWO, NULL, "c1 c2:r", "'target': '/t'" }, true, true, "c2", "" },
+  { "undone since", { NULL, "c1=b1 c2=-:p", "b1=full", "c1:r" }, true, true, "c1", "" },
+  { "missing", { NULL, TWO, TWO_BACKUPS, "c1" }, true, true, NULL, "" },
+  { "missing, older records", { NULL, TWO, TWO_BACKUPS, "c1:r" }, true, true, NULL, "" },
+  { "stopped", { NULL, TWO, TWO_BACKUPS, "c1 c2" }, true, true, NULL, "" },
+  { "busy", { NULL, TWO, TWO_BACKUPS, "c1 c2:rb" }, true, true, NULL, "" },
+  { "crashed", { NULL, TWO, TWO_BACKUPS, "c1:i c2:i" }, true, true, NULL, "c1 c2" },
+  { "crashed, and says that it records", { NULL, TWO, TWO_BACKUPS, "c1 c2:ri" }, true, true, NULL, "c2" },
+  { "crashed long ago", { NULL, "c1=b1 c2=b2:g", TWO_BACKUPS, "c1:i c2:r" }, true, true, "c2", "c1" },
+  { "forgotten ones", { NULL, NULL, NULL, "c7:i c8:r" }, true, true, NULL, "c7" },
+  { "of others", { NULL, NULL, NULL, "foreign:i foreign2:r" }, true, true, NULL, "" },
+  { "of an earlier catalog", { NULL, "foreign=b1", "b1=full", "foreign:i" }, true, true, NULL, "foreign" },
+};
+
+static void
+check_checkpoint (const CheckpointRow *row)
+{
+  g_autoptr (PlanCase) plan_case = plan_case_new (&row->texts);
+  if (strcmp (row->what, "of an earlier catalog") == 0) {
+    BkCheckpointInfo *checkpoint = plan_case->input.checkpoints->pdata[0];
+    BkCheckpointDisk *entry = checkpoint->disks->pdata[0];
+    g_free (entry->bitmap);
+    entry->bitmap = g_strdup ("foreign");
+  }
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  const BkRunDisk *disk = run->disks->pdata[0];
+  ck_assert_msg (disk->checkpoint == row->checkpoint && disk->persistent == row->persistent, "%s", row->what);
+  ck_assert_msg (g_strcmp0 (disk->parent_checkpoint, row->parent) == 0, "%s: %s", row->what, disk->parent_checkpoint);
+  g_autofree char *bitmap = row->parent ? g_strdup_printf ("bkd-" CASE_INSTANCE "-cp-%s", row->parent) : NULL;
+  ck_assert_msg (g_strcmp0 (disk->parent_bitmap, bitmap) == 0, "%s: %s", row->what, disk->parent_bitmap);
+  g_autofree char *stale = short_names (disk->stale_bitmaps);
+  ck_assert_msg (strcmp (stale, row->stale) == 0, "%s: stale are %s", row->what, stale);
+}
+
+START_TEST (plans_the_checkpoint)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (checkpoint_rows); i++)
+    check_checkpoint (&checkpoint_rows[i]);
+}
+END_TEST
+
+/* --- the request --- */
+
+typedef struct {
+  const char *request;
+  const char *disks;
+  BkErrorCode code;
+  const char *message; /* part of it */
+} RefusalRow;
+
+static const RefusalRow refusal_rows[] = {
+  { "'repository': 'a', 'target': '/t'", NULL, BK_ERROR_INVALID, "repository and target exclude each other" },
+  { "'level': 'full', 'since': 'c1'", NULL, BK_ERROR_INVALID, "since does not go with level full" },
+  { "'since': 'c9'", NULL, BK_ERROR_NOT_FOUND, "no checkpoint 'c9'; there are: c1, c2" },
+  { "'since': 'c'", NULL, BK_ERROR_INVALID, "checkpoint 'c' is ambiguous: c1, c2" },
+  { "'since': ''", NULL, BK_ERROR_NOT_FOUND, "no checkpoint ''" },
+  { "'sync': 'top'", NULL, BK_ERROR_INVALID, "not restorable" },
+  { "'sync': 'top', 'target': '/t', 'level': 'incremental'", NULL, BK_ERROR_INVALID, "level auto or full only" },
+  { "'sync': 'top', 'target': '/t', 'level': 'differential'", NULL, BK_ERROR_INVALID, "level auto or full only" },
+  { "'sync': 'top', 'target': '/t', 'since': 'c1'", NULL, BK_ERROR_INVALID, "without since" },
+  { "'sync': 'top', 'target': '/t'", "vda", BK_ERROR_INVALID, "disk 'vda' has no backing file" },
+  { "'sync': 'none', 'target': '/t'", NULL, BK_ERROR_INVALID, "export" },
+  { "'format': 'raw'", NULL, BK_ERROR_INVALID, "format raw does not go with a repository" },
+  { "'compress': true, 'target': '/t', 'format': 'raw'", NULL, BK_ERROR_INVALID, "compress" },
+  { "'compress': true, 'target': 'nbd://h/e'", NULL, BK_ERROR_INVALID, "compress" },
+  { "'quiesce': 'agent'", NULL, BK_ERROR_INVALID, "guest agent is not supported yet" },
+  { "'mode': 'pull'", NULL, BK_ERROR_INVALID, "not in this version; use push" },
+  { "'on_source_error': 'stop'", NULL, BK_ERROR_INVALID, "push-direct only" },
+  { "'on_target_error': 'enospc'", NULL, BK_ERROR_INVALID, "on_target_error 'enospc' goes with mode push-direct only" },
+  { "'on_target_error': 'stop', 'mode': 'push'", NULL, BK_ERROR_INVALID, "push-direct only" },
+  { "'target': 'backup.qcow2'", NULL, BK_ERROR_INVALID, "absolute path" },
+  { "'target': 'http://h/x'", NULL, BK_ERROR_INVALID, "absolute path" },
+  { "'target': ''", NULL, BK_ERROR_INVALID, "absolute path" },
+  { "'target': 'nbd://h/e'", "vda vdb", BK_ERROR_INVALID, "{disk}" },
+  { "'target': '/t', 'level': 'differential'", NULL, BK_ERROR_INVALID, "needs since" },
+  { "'disks': ['vdx']", NULL, BK_ERROR_NOT_FOUND, "vdx" },
+  { "'disks': ['vda', 'vda']", NULL, BK_ERROR_INVALID, "disk 'vda' is named twice" },
+  { "'disks': ['vda', 'node-vda']", NULL, BK_ERROR_INVALID, "the second time as 'node-vda'" },
+  { "'disks': ['vda', 'cd']", "vda cd:rme", BK_ERROR_INVALID, "disk 'cd' has no medium" },
+  { "'disks': []", "cd:rme ro:r usb:m", BK_ERROR_INVALID,
+    "no writable disk with a medium; name the disks to back up (there are: cd, ro, usb)" },
+  { NULL, "", BK_ERROR_INVALID, "(there are: none)" },
+};
+
+static void
+check_refusal (const RefusalRow *row)
+{
+  PlanTexts texts = { row->disks ? row->disks : "vda:b", TWO, TWO_BACKUPS, NULL, row->request };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  ck_assert_msg (run == NULL && error, "%s: was planned", row->request);
+  ck_assert_msg (strstr (error->message, row->message) != NULL, "%s: %s", row->request, error->message);
+  bk_assert_error (error, row->code);
+}
+
+START_TEST (refuses_what_cannot_be)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (refusal_rows); i++)
+    check_refusal (&refusal_rows[i]);
+}
+END_TEST
+
+START_TEST (refuses_words_that_do_not_exist)
+{
+  static const PlanTexts texts = { NULL };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  plan_case->request->level = g_strdup ("partly");
+  g_autoptr (GError) error = NULL;
+  ck_assert_ptr_null (plan (plan_case, &error));
+  ck_assert_str_eq (error->message,
+                    "level 'partly' does not exist; choose one of: auto, full, incremental, differential");
+  bk_assert_error (error, BK_ERROR_INVALID);
+}
+END_TEST
+
+START_TEST (takes_what_can_be)
+{
+  static const char *const requests[] = {
+    "'quiesce': 'none'", "'quiesce': 'auto'", "'repository': 'default'", "'format': 'qcow2'", "'compress': true",
+    "'on_target_error': 'report', 'on_source_error': 'report'", "'target': '/t', 'format': 'raw'",
+    "'target': '/t', 'compress': true", "'target': 'nbd+unix:///vda?socket=/run/x'", "'sync': 'full'",
+    "'on_target_error': 'enospc', 'on_source_error': 'stop', 'mode': 'push-direct'",
+    "'kind': 'backup', 'disks': ['node-vda']",
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (requests); i++) {
+    PlanTexts texts = { NULL, NULL, NULL, NULL, requests[i] };
+    g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (BkRun) run = plan (plan_case, &error);
+    ck_assert_msg (run != NULL, "%s: %s", requests[i], error ? error->message : "");
+    ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->name, "vda");
+  }
+}
+END_TEST
+
+START_TEST (copies_the_top_image_alone)
+{
+  for (int direct = 0; direct < 2; direct++) {
+    PlanTexts texts = { "vda:b", TWO, NULL, "c1 c2:r",
+                        direct ? "'sync': 'top', 'target': '/t', 'mode': 'push-direct'"
+                               : "'sync': 'top', 'target': '/t', 'mode': 'push', 'level': 'full'" };
+    g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (BkRun) run = plan (plan_case, &error);
+    bk_assert_no_error (error);
+    const BkRunDisk *disk = run->disks->pdata[0];
+    ck_assert_str_eq (disk->sync, "top");
+    ck_assert_str_eq (disk->level, "full");
+    ck_assert_str_eq (run->mode, direct ? "push-direct" : "push");
+  }
+}
+END_TEST
+
+START_TEST (finds_since_by_name_and_prefix)
+{
+  static const struct {
+    const char *since, *base;
+  } rows[] = { { "01JA", "01JA" }, { "01JAB", "01JAB" }, { "01JB", "01JBX" }, { "before-upgrade", "01JBX" } };
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
+    g_autofree char *request = g_strdup_printf ("'since': '%s'", rows[i].since);
+    PlanTexts texts = { NULL, "01JA=b1 01JAB=b2 01JBX=b3", "b1=full b2=full b3=full", "01JA 01JAB 01JBX:r", request };
+    g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+    ((BkCheckpointInfo *)plan_case->input.checkpoints->pdata[2])->name = g_strdup ("before-upgrade");
+    g_autoptr (GError) error = NULL;
+    g_autoptr (BkRun) run = plan (plan_case, &error);
+    bk_assert_no_error (error);
+    ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->base_checkpoint, rows[i].base);
+  }
+}
+END_TEST
+
+/* --- disks and mode --- */
+
+START_TEST (selects_writable_disks_with_a_medium)
+{
+  static const PlanTexts texts = { "vda cd:rme ro:r usb:m vdb:w" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (run->disks->len, 2);
+  const BkRunDisk *second = run->disks->pdata[1];
+  ck_assert_str_eq (second->name, "vdb");
+  ck_assert_uint_eq (second->index, 1);
+  ck_assert_str_eq (second->qdev, "/machine/peripheral/vdb/virtio-backend");
+  ck_assert_str_eq (second->root, "root-vdb");
+  ck_assert_str_eq (second->node, "node-vdb");
+  ck_assert_str_eq (second->format, "raw");
+  ck_assert_uint_eq (second->size, CASE_SIZE);
+  ck_assert_str_eq (second->state, "planned");
+}
+END_TEST
+
+START_TEST (keeps_the_order_that_was_asked_for)
+{
+  static const PlanTexts texts = { "vda vdb ro:r", NULL, NULL, NULL, "'disks': ['ro', 'vdb']" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (run->disks->len, 2);
+  ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->name, "ro");
+  ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[1])->name, "vdb");
+}
+END_TEST
+
+START_TEST (goes_full_for_the_broken_disk_alone)
+{
+  static const PlanTexts texts = { "vdb vda", "c1=b1", "b1=full", "c1:r" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->level, "full");
+  ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[1])->level, "incremental");
+}
+END_TEST
+
+typedef struct {
+  const char *asked; /* NULL = not said */
+  bool possible, scratch;
+  const char *mode, *reason;
+} ModeRow;
+
+static const ModeRow mode_rows[] = {
+  { NULL, true, true, "push", "the guest does not wait for the target" },
+  { "auto", true, true, "push", "the guest does not wait for the target" },
+  { "push", true, true, "push", NULL },
+  { "push-direct", true, true, "push-direct", NULL },
+  { NULL, false, true, "push-direct", "this QEMU (7.2.22) cannot push from a snapshot" },
+  { "push", false, false, "push-direct", "this QEMU (7.2.22) cannot push from a snapshot" },
+  { "push", true, false, "push-direct", "the scratch folder is gone" },
+  { "push-direct", false, false, "push-direct", NULL },
+};
+
+static void
+check_mode (const ModeRow *row)
+{
+  static const PlanTexts texts = { "vda vdb" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  plan_case->request->mode = g_strdup (row->asked);
+  plan_case->request->speed = 4096;
+  plan_case->request->compress = true;
+  plan_case->vm.snapshot_push = row->possible;
+  plan_case->input.scratch = row->scratch ? "/scratch" : NULL;
+  plan_case->input.no_scratch = "the scratch folder is gone";
+  g_autofree char *reason = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = bk_plan_backup (&plan_case->input, &reason, &error);
+  bk_assert_no_error (error);
+  bool snapshot = strcmp (row->mode, "push") == 0;
+  ck_assert_str_eq (run->mode, row->mode);
+  ck_assert_msg (row->reason ? reason && strstr (reason, row->reason) : reason == NULL, "%s", reason);
+  ck_assert_pstr_eq (run->scratch, snapshot ? "/scratch" : NULL);
+  ck_assert (run->stops_guest == snapshot);
+  ck_assert_uint_eq (run->speed, 4096);
+  ck_assert (run->compress);
+  ck_assert_str_eq (run->on_source_error, "report");
+  ck_assert_str_eq (run->on_target_error, "report");
+  ck_assert_str_eq (run->qemu_version, "7.2.22");
+}
+
+START_TEST (chooses_the_mode)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (mode_rows); i++)
+    check_mode (&mode_rows[i]);
+}
+END_TEST
+
+START_TEST (does_not_stop_the_guest_for_one_disk)
+{
+  static const PlanTexts texts = { "vda" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert (!run->stops_guest);
+}
+END_TEST
+
+/* Where scratch is missing, auto ends up direct, and there error actions are fine. */
+START_TEST (takes_error_actions_when_it_ends_up_direct)
+{
+  static const PlanTexts texts = { NULL, NULL, NULL, NULL, "'on_target_error': 'enospc', 'on_source_error': 'stop'" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  plan_case->input.scratch = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_str_eq (run->on_target_error, "enospc");
+  ck_assert_str_eq (run->on_source_error, "stop");
+}
+END_TEST
+
+/* --- names --- */
+
+typedef struct {
+  const char *disks, *request;
+  const char *targets[2];
+  const char *driver, *format;
+} TargetRow;
+
+static const TargetRow target_rows[] = {
+  { "vda", NULL, { "/repo/web01/B/vda.qcow2" }, "file", "qcow2" },
+  { "vda vdb", NULL, { "/repo/web01/B/vda.qcow2", "/repo/web01/B/vdb.qcow2" }, "file", "qcow2" },
+  { "a/b .x", NULL, { "/repo/web01/B/a%2Fb.qcow2", "/repo/web01/B/%2Ex.qcow2" }, "file", "qcow2" },
+  { "vda", "'target': '/t/x.img'", { "/t/x.img" }, "file", "qcow2" },
+  { "vda", "'target': '/t/x.img', 'format': 'raw'", { "/t/x.img" }, "file", "raw" },
+  { "vda v#b", "'target': '/t'", { "/t/vda.qcow2", "/t/v%23b.qcow2" }, "file", "qcow2" },
+  { "vda vdb", "'target': '/t/', 'format': 'raw'", { "/t/vda.raw", "/t/vdb.raw" }, "file", "raw" },
+  { "vda vdb", "'target': '/'", { "/vda.qcow2", "/vdb.qcow2" }, "file", "qcow2" },
+  { "vda", "'target': 'nbd://h:10809/x'", { "nbd://h:10809/x" }, "nbd", "raw" },
+  { "vda", "'target': 'nbd+unix:///x?socket=/s', 'format': 'qcow2'", { "nbd+unix:///x?socket=/s" }, "nbd", "qcow2" },
+  { "vda v#b", "'target': 'nbd://h/{disk}'", { "nbd://h/vda", "nbd://h/v%23b" }, "nbd", "raw" },
+  { "vda", "'target': 'nbd://h/{disk}'", { "nbd://h/vda" }, "nbd", "raw" },
+};
+
+static void
+check_targets (const TargetRow *row)
+{
+  PlanTexts texts = { row->disks, NULL, NULL, NULL, row->request };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert_ptr_null (run->prefix);
+  const char *folder = plan_case->request->target ? NULL : "/repo/web01/B";
+  ck_assert (bk_plan_name (run, plan_case->request, CASE_INSTANCE, 42, folder, &error));
+  ck_assert_str_eq (run->prefix, "bkd-" CASE_INSTANCE "-42");
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = run->disks->pdata[i];
+    ck_assert_str_eq (disk->target, row->targets[i]);
+    ck_assert_str_eq (disk->target_driver, row->driver);
+    ck_assert_str_eq (disk->target_format, row->format);
+    ck_assert_str_eq (disk->bitmap, "bkd-" CASE_INSTANCE "-cp-42");
+    ck_assert_ptr_null (disk->backing);
+  }
+}
+
+START_TEST (names_targets)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (target_rows); i++)
+    check_targets (&target_rows[i]);
+}
+END_TEST
+
+START_TEST (names_the_backing_image)
+{
+  static const PlanTexts texts = { NULL, "c1=b1", "b1=full", "c1:r" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert (bk_plan_name (run, plan_case->request, CASE_INSTANCE, 1, "/repo/web01/B", &error));
+  ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->backing, "../b1/vda.qcow2");
+}
+END_TEST
+
+START_TEST (names_no_bitmap_where_none_is_made)
+{
+  static const PlanTexts texts = { "vda:r", NULL, NULL, NULL, "'disks': ['vda']" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  ck_assert (bk_plan_name (run, plan_case->request, CASE_INSTANCE, 1, "/repo/web01/B", &error));
+  ck_assert_ptr_null (((BkRunDisk *)run->disks->pdata[0])->bitmap);
+}
+END_TEST
+
+START_TEST (refuses_to_name_one_export_for_two_disks)
+{
+  static const PlanTexts texts = { "vda vdb", NULL, NULL, NULL, "'target': 'nbd://h/{disk}'" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  g_free (plan_case->request->target);
+  plan_case->request->target = g_strdup ("nbd://h/x");
+  ck_assert (!bk_plan_name (run, plan_case->request, CASE_INSTANCE, 1, NULL, &error));
+  bk_assert_error (error, BK_ERROR_INVALID);
+}
+END_TEST
+
+START_TEST (describes_the_plan)
+{
+  static const PlanTexts texts = { "vda vdb", "c1=b1", "b1=full", "c1:r" };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  g_autoptr (BkPlanInfo) unnamed = bk_plan_describe (run, &plan_case->input, NULL);
+  ck_assert_ptr_null (unnamed->reason);
+  ck_assert_ptr_null (((BkPlanDiskInfo *)unnamed->disks->pdata[0])->target);
+  ck_assert (bk_plan_name (run, plan_case->request, CASE_INSTANCE, 1, "/r/B", &error));
+  g_autoptr (BkPlanInfo) info = bk_plan_describe (run, &plan_case->input, "because");
+  g_autoptr (json_object) json = bk_struct_to_json (&bk_plan_info_struct, info);
+  ck_assert_str_eq (json_object_to_json_string_ext (json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+                    "{\"vm\":\"web01\",\"mode\":\"push\",\"reason\":\"because\",\"repository\":\"default\",\"disks\":["
+                    "{\"name\":\"vda\",\"level\":\"incremental\",\"reason\":\"checkpoint 'c1' is intact\","
+                    "\"size\":10737418240,\"bytes_estimated\":1048576,\"target\":\"/r/B/vda.qcow2\","
+                    "\"base_checkpoint\":\"c1\"},"
+                    "{\"name\":\"vdb\",\"level\":\"full\","
+                    "\"reason\":\"first backup of this disk in repository 'default'\","
+                    "\"size\":10737418240,\"bytes_estimated\":10737418240,\"target\":\"/r/B/vdb.qcow2\","
+                    "\"base_checkpoint\":null}]}");
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = {
+    decides_the_level,
+    estimates_no_more_than_the_size,
+    notices_that_disks_changed_names,
+    plans_the_checkpoint,
+    refuses_what_cannot_be,
+    refuses_words_that_do_not_exist,
+    takes_what_can_be,
+    copies_the_top_image_alone,
+    finds_since_by_name_and_prefix,
+    selects_writable_disks_with_a_medium,
+    keeps_the_order_that_was_asked_for,
+    goes_full_for_the_broken_disk_alone,
+    chooses_the_mode,
+    does_not_stop_the_guest_for_one_disk,
+    takes_error_actions_when_it_ends_up_direct,
+    names_targets,
+    names_the_backing_image,
+    names_no_bitmap_where_none_is_made,
+    refuses_to_name_one_export_for_two_disks,
+    describes_the_plan,
+    NULL,
+  };
+  return bk_suite_run ("plan", tests);
+}
