@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define BACKLOG 128 /* connections that wait while the main loop is at something else */
 #define PATH_LIMIT (sizeof (((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 struct BkListener {
@@ -69,7 +70,10 @@ bind_and_listen (BkListener *listener, GSocketAddress *address, GError **error)
   g_autoptr (GError) local = NULL;
   listener->socket = g_socket_new (g_socket_address_get_family (address), G_SOCKET_TYPE_STREAM,
                                    G_SOCKET_PROTOCOL_DEFAULT, &local);
-  if (listener->socket && g_socket_bind (listener->socket, address, TRUE, &local) && g_socket_listen (listener->socket, &local))
+  if (listener->socket == NULL)
+    return fail (error, listener->address, local);
+  g_socket_set_listen_backlog (listener->socket, BACKLOG);
+  if (g_socket_bind (listener->socket, address, TRUE, &local) && g_socket_listen (listener->socket, &local))
     return TRUE;
   return fail (error, listener->address, local);
 }

@@ -25,7 +25,7 @@ bk_problem_document_new (unsigned status, BkErrorCode code, const char *detail, 
   problem->title = g_strdup (soup_status_get_phrase (status));
   problem->status = status;
   problem->code = g_strdup (bk_error_entry (code)->name);
-  problem->detail = g_strdup (detail);
+  problem->detail = g_utf8_make_valid (detail, -1); /* it may quote what a client sent */
   problem->pointer = g_strdup (pointer);
   return problem;
 }

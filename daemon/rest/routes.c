@@ -44,6 +44,14 @@ is_word (const char *segment)
   return segment[0] == '{';
 }
 
+/* NULL for what is no text, or has a NUL in it. */
+static char *
+decode (const char *segment)
+{
+  g_autofree char *plain = g_uri_unescape_string (segment, NULL);
+  return plain && g_utf8_validate (plain, -1, NULL) ? g_steal_pointer (&plain) : NULL;
+}
+
 /* Compares segment by segment, before decoding, so that an escaped slash is part of a word. */
 static GPtrArray *
 match (const char *template, const char *path)
@@ -54,7 +62,7 @@ match (const char *template, const char *path)
   if (g_strv_length (wanted) != g_strv_length (given))
     return NULL;
   for (size_t i = 0; wanted[i]; i++) {
-    g_autofree char *plain = g_uri_unescape_string (given[i], NULL);
+    g_autofree char *plain = decode (given[i]);
     if (plain == NULL || (is_word (wanted[i]) ? plain[0] == '\0' : strcmp (wanted[i], plain) != 0))
       return NULL;
     if (is_word (wanted[i]))
