@@ -92,17 +92,36 @@ refresh (Follow *follow, GError **error)
   return TRUE;
 }
 
-/* An event that can not be read is not an error: the job is read anew before long. */
+/* The job that @event holds, as {"body": JOB} or bare; NULL when it holds none. *@json: (transfer full) */
+static BkJobInfo *
+read_event (const BkSseEvent *event, json_object **json)
+{
+  json_object *body = NULL;
+  g_autoptr (json_object) data = bk_json_parse (event->data, strlen (event->data), NULL);
+  if (!json_object_object_get_ex (data, "body", &body))
+    body = data;
+  BkJobInfo *job = bk_struct_from_json_lax (&bk_job_info_struct, body, NULL);
+  if (job)
+    *json = json_object_get (body);
+  return job;
+}
+
+/* Events of other kinds do not count; one that tells of a loss, or can not be read, makes the job be read anew. */
 static void
 take_event (Follow *follow, const BkSseEvent *event)
 {
-  g_free (follow->after);
-  follow->after = g_strdup (event->id);
-  if (strcmp (event->type, "job") != 0)
+  if (*event->id) {
+    g_free (follow->after);
+    follow->after = g_strdup (event->id);
+  }
+  bool lost = strcmp (event->type, "lost") == 0;
+  if (!lost && strcmp (event->type, "job") != 0)
     return;
-  g_autoptr (json_object) json = bk_json_parse (event->data, strlen (event->data), NULL);
-  g_autoptr (BkJobInfo) job = json ? bk_struct_from_json_lax (&bk_job_info_struct, json, NULL) : NULL;
-  if (job && strcmp (job->id, follow->job->id) == 0)
+  g_autoptr (json_object) json = NULL;
+  g_autoptr (BkJobInfo) job = lost ? NULL : read_event (event, &json);
+  if (job == NULL)
+    (void)refresh (follow, NULL); /* if that fails the stream will too */
+  else if (strcmp (job->id, follow->job->id) == 0)
     take_job (follow, g_steal_pointer (&job), g_steal_pointer (&json));
 }
 

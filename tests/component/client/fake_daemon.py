@@ -72,7 +72,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
 
-    def send_event(self, ident, value, kind='job'):
+    def send_event(self, ident, value, kind='job', bare=False):
+        if not bare:
+            value = {'id': ident, 'type': kind, 'at': '2026-11-23T02:52:00Z', 'vm': None, 'job': None, 'body': value}
         self.wfile.write(f'id: {ident}\nevent: {kind}\ndata: {json.dumps(value)}\n\n'.encode())
         self.wfile.flush()
 

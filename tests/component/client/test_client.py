@@ -148,6 +148,8 @@ def test_lists_to_its_limit(daemon, ctl):
     result = ctl('--quiet', 'list', '--limit', '3')
     assert [line.split()[0] for line in result.stdout.splitlines()] == ['a', 'b', 'c']
     assert json.loads(ctl('--json', 'list', '--limit', '3').stdout)['next'] == 'y'
+    daemon.routes['GET /v1/jobs?limit=2'] = page(job(ident='a'), job(ident='b'), job(ident='c'))  # more than asked for
+    assert len(ctl('--quiet', 'list', '--limit', '2').stdout.splitlines()) == 2
 
 
 def test_tables(daemon, ctl):

@@ -98,27 +98,32 @@ def test_answers_that_break_off(daemon, ctl, data, leave):
 
 
 def test_an_answer_without_end(daemon, ctl):
+    taken = []
+
     def flood(handler):
         handler.wfile.write(HEAD + b'\r\n')
-        try:
-            while True:
-                handler.wfile.write(b' ' * (1 << 20))
-        finally:
-            handler.close_connection = True
+        while True:
+            handler.wfile.write(b' ' * (1 << 20))
+            taken.append(1)
     daemon.routes['GET /v1/vms'] = flood
     result = ctl('vm', 'list')
     assert result.returncode == 1 and 'more than 64 MiB' in result.stderr
+    assert 60 < len(taken) < 80
 
 
 def test_an_event_without_end(daemon, ctl):
+    taken = []
+
     def flood(handler):
         handler.start_events()
         handler.wfile.write(b'data: ')
         while True:
             handler.wfile.write(b'x' * (1 << 20))
+            taken.append(1)
     daemon.routes['GET /v1/jobs/01JOB'] = [job(), job(), job('completed')]
     daemon.routes['GET /v1/events'] = flood
     assert ctl('watch', '01JOB').returncode == 0
+    assert 10 < len(taken) < 40
 
 
 @pytest.mark.parametrize('before', [b'', HEAD, HEAD + b'Content-Length: 10\r\n\r\n{'])
@@ -179,7 +184,8 @@ def test_an_event_id_can_not_make_headers(daemon, ctl):
         handler.raw(b'id: 7\rX-Evil: 1\nevent: job\ndata: ' + json.dumps(job()).encode() + b'\n\n')
     daemon.routes['GET /v1/jobs/01JOB'] = [job(), job(), job(), job(), job('completed')]
     daemon.routes['GET /v1/events'] = answer
-    assert ctl('watch', '01JOB').returncode == 0
+    result = ctl('watch', '01JOB')
+    assert result.returncode == 0 and all(line.startswith('backupctl: ') for line in result.stderr.splitlines())
     assert sum('events' in r[1] for r in daemon.asked()) == 2
     assert not any('X-Evil' in h or 'Last-Event-ID' in h for h in daemon.headers)
 

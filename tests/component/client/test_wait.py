@@ -58,6 +58,31 @@ def test_follows_events_to_the_end(daemon, ctl):
     assert daemon.asked('GET')[0][1] == '/v1/events?job=01JOB'
 
 
+def test_events_may_be_the_job_itself(daemon, ctl):
+    def answer(handler):
+        handler.start_events()
+        handler.send_event(1, done(), bare=True)
+        hang(handler)
+    started(daemon, job())
+    daemon.routes['GET /v1/events'] = answer
+    before = time.monotonic()
+    assert ctl(*START).returncode == 0
+    assert time.monotonic() - before < 4
+
+
+@pytest.mark.parametrize('bad', [b'event: lost\ndata: {"after":7}\n\n', b'event: job\ndata: {"id":"01JOB"}\n\n'])
+def test_after_an_event_of_no_use_the_job_is_read(daemon, ctl, bad):
+    def answer(handler):
+        handler.start_events()
+        handler.wfile.write(bad)
+        hang(handler)
+    started(daemon, job(), done())
+    daemon.routes['GET /v1/events'] = answer
+    before = time.monotonic()
+    assert ctl(*START).returncode == 0
+    assert time.monotonic() - before < 4
+
+
 def test_repeats_no_plain_line(daemon, ctl):
     started(daemon, job())
     daemon.routes['GET /v1/events'] = events(*[job(bytes_transferred=n) for n in range(40)], done())
@@ -113,10 +138,11 @@ def test_json_is_one_document_at_the_end(daemon, ctl, end, leave):
 
 def test_reconnects_where_it_was(daemon, ctl):
     started(daemon, job())
-    daemon.routes['GET /v1/events'] = [events(job(), job(), first=41), events(done(), first=43)]
+    lost = events(then=lambda handler: handler.wfile.write(b'event: lost\ndata: {}\n\n'))
+    daemon.routes['GET /v1/events'] = [events(job(), job(), first=41), lost, events(done(), first=43)]
     assert ctl(*START).returncode == 0
     asked = [(r[1], h.get('Last-Event-ID')) for r, h in zip(daemon.requests, daemon.headers) if 'events' in r[1]]
-    assert asked == [('/v1/events?job=01JOB', None), ('/v1/events?job=01JOB', '42')]
+    assert asked == [('/v1/events?job=01JOB', None)] + [('/v1/events?job=01JOB', '42')] * 2
 
 
 def test_an_end_that_no_event_told_is_found(daemon, ctl):
@@ -137,10 +163,12 @@ def test_a_silent_stream_is_not_believed(daemon, ctl):
 
 
 def test_works_without_events(daemon, ctl):
-    started(daemon, job(), job(), job(), done())
+    started(daemon, job())
+    begin = time.monotonic()
+    daemon.routes['GET /v1/jobs/01JOB'] = lambda handler: handler.send_json(done() if time.monotonic() - begin > 3 else job())
     daemon.routes['GET /v1/events'] = problem(500, 'failed', 'no events today')
     assert ctl(*START).returncode == 0
-    assert len(daemon.asked('GET')) < 12
+    assert 4 < len(daemon.asked('GET')) < 20
 
 
 @pytest.mark.parametrize('bad', [
@@ -155,6 +183,15 @@ def test_passes_over_bad_events(daemon, ctl, bad):
     daemon.routes['GET /v1/events'] = answer
     result = ctl(*START)
     assert (result.returncode, result.stdout) == (0, '01JOB\n')
+
+
+def test_events_of_other_types_do_not_count(daemon, ctl):
+    def answer(handler):
+        handler.start_events()
+        handler.send_event(1, done(), kind='backup')
+    started(daemon, job(), job(), done('partial'))
+    daemon.routes['GET /v1/events'] = answer
+    assert ctl(*START).returncode == 3
 
 
 def test_events_of_other_jobs_do_not_count(daemon, ctl):
@@ -212,7 +249,9 @@ def test_gives_up_on_a_daemon_that_stays_away(daemon, ctl):
 def test_ends_when_the_job_is_gone(daemon, ctl):
     started(daemon, job(), problem(404, 'not-found', 'no job 01JOB'))
     daemon.routes['GET /v1/events'] = events()
+    before = time.monotonic()
     result = ctl(*START)
+    assert time.monotonic() - before < 5
     assert result.returncode == 4
     assert result.stderr.splitlines()[-1] == 'backupctl: no job 01JOB'
 
