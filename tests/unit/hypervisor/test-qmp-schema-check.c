@@ -196,7 +196,7 @@ START_TEST (sends_what_the_schema_knows)
 {
   g_autoptr (json_object) schema = bk_qmp_schema_load (BK_TEST_DATA);
   g_autoptr (GPtrArray) commands = record_all ();
-  ck_assert_uint_eq (commands->len, 43); /* the features are asked for once, and an empty transaction is not sent */
+  ck_assert_uint_eq (commands->len, 44); /* features are asked for once, an empty transaction is not sent, nodes ask for jobs first */
   for (guint i = 0; i < commands->len; i++) {
     g_autofree char *problem = bk_qmp_schema_check (schema, commands->pdata[i]);
     ck_assert_msg (problem == NULL, "%s in %s", problem, json_object_to_json_string (commands->pdata[i]));

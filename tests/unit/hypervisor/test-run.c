@@ -8,7 +8,7 @@
 static const char run_text[] =
     "{ \"prefix\": \"bkd-1a2b3c-42\", \"mode\": \"push\", \"scratch\": \"/s\", \"speed\": 1, \"compress\": true, "
     "\"on_source_error\": \"stop\", \"on_target_error\": \"enospc\", \"guest_running\": true, \"stops_guest\": true, "
-    "\"pause_us\": 2, \"point_in_time\": \"2026-11-23T02:52:00Z\", \"qemu_version\": \"7.2.22\", \"disks\": [ { "
+    "\"pause_us\": 2, \"point_in_time\": 1795402320000001, \"qemu_version\": \"7.2.22\", \"disks\": [ { "
     "\"name\": \"vda\", \"index\": 3, \"qdev\": \"q\", \"root\": \"r\", \"node\": \"n\", \"format\": \"qcow2\", "
     "\"size\": 4, \"level\": \"incremental\", \"reason\": \"why\", \"sync\": \"bitmap\", \"base_bitmaps\": [ \"b1\", "
     "\"b2\" ], \"base_checkpoint\": \"c1\", \"checkpoint\": true, \"bitmap\": \"b3\", \"parent_bitmap\": \"b2\", "
@@ -36,7 +36,7 @@ START_TEST (keeps_every_member)
   ck_assert_str_eq (json_object_to_json_string (json), json_object_to_json_string (original));
   const BkRunDisk *disk = g_ptr_array_index (run->disks, 0);
   ck_assert (run->compress && run->guest_running && run->stops_guest && disk->checkpoint && disk->persistent);
-  ck_assert_int_eq (run->point_in_time, 1795402320LL * 1000000);
+  ck_assert_int_eq (run->point_in_time, 1795402320000001LL);
   ck_assert_uint_eq (disk->index, 3);
   ck_assert_str_eq (disk->base_bitmaps[1], "b2");
   ck_assert_str_eq (disk->parent_checkpoint, "c2");

@@ -183,6 +183,7 @@ see_disk (World *world, unsigned index)
   Image *image = image_at (world, index);
   BkDisk *disk = g_new0 (BkDisk, 1);
   disk->name = g_strdup (disk_names[index]);
+  disk->qdev = g_strdup (disk_names[index]);
   disk->node = g_strdup (disk_names[index]);
   disk->format = g_strdup (image->raw ? "raw" : "qcow2");
   disk->file = g_strdup (image->file);
