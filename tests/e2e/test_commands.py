@@ -57,7 +57,7 @@ def test_errors_name_what_there_is(site):
 
 
 def test_unreachable(site, tmp_path):
-    assert site.run("--host", "unix:%s" % (tmp_path / "nobody.sock"), "list").status == 6
+    assert site.run("list", host="unix:%s" % (tmp_path / "nobody.sock")).status == 6
     site.ctl("vm", "add", "off", "--qmp", tmp_path / "off.sock")
     assert {vm["name"]: vm["state"] for vm in site.ctl("vm", "list")["items"]}["off"] in ("connecting", "unreachable")
     site.ctl("start", "--vm", "off", status=6)
