@@ -15,7 +15,18 @@ typedef struct {
   /* Held over each sequence that changes the block graph or drains it, so that two jobs of one VM do not meet
    * in the middle of one. Never held while a copy runs. */
   GMutex graph;
+
+  /* Sockets of NBD targets, by node name: our duplicates of what QEMU has, to cut it loose from a server that
+   * hangs. They are gone after a restart of the daemon; then yank must do, which cannot free a unix socket. */
+  GMutex sockets_lock;
+  GHashTable *sockets; /* char * to GSocketConnection */
 } BkQmpBackend;
+
+/* Cuts all NBD targets of @run off; its jobs fail. @why goes to the log. Any thread, without the graph lock. */
+void bk_qmp_backend_cut_targets (BkQmpBackend *self, const BkRun *run, const char *why);
+/* Keeps @connection (transfer full) as that of @node; drops those of @run. */
+void bk_qmp_backend_keep_socket (BkQmpBackend *self, const char *node, GSocketConnection *connection);
+void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
 
 /* All three queries of the block graph. */
 typedef struct {

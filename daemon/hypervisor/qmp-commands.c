@@ -3,10 +3,7 @@
 
 #include <string.h>
 
-#define NBD_PORT "10809"
 #define NBD_OPEN_TIMEOUT_S 10
-/* NBD's own limit for the name of an export. */
-#define NBD_NAME_MAX 4096
 /* The time a guest's write may wait for the scratch before the snapshot is given up instead. */
 #define CBW_TIMEOUT_S 30
 
@@ -293,109 +290,25 @@ bk_qmp_add_format (BkQmpClient *client, const char *driver, const char *node, co
   return add_node (client, format_options (driver, node, file, flags), cancellable, error);
 }
 
-static gboolean
-refuse_uri (const char *uri, const char *why, GError **error)
-{
-  g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
-               "'%s' is no NBD URI: %s; use nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH", uri, why);
-  return FALSE;
-}
-
-static json_object *
-inet_server (GUri *uri)
-{
-  json_object *server = one ("type", "inet");
-  set_string (server, "host", g_uri_get_host (uri));
-  g_autofree char *port = g_uri_get_port (uri) > 0 ? g_strdup_printf ("%d", g_uri_get_port (uri)) : g_strdup (NBD_PORT);
-  set_string (server, "port", port);
-  return server;
-}
-
-static json_object *
-parse_inet (GUri *uri, const char *text, GError **error)
-{
-  const char *host = g_uri_get_host (uri);
-  if (host == NULL || *host == '\0')
-    refuse_uri (text, "it names no host", error);
-  else if (g_uri_get_query (uri))
-    refuse_uri (text, "it has parameters", error);
-  else if (g_uri_get_port (uri) == 0)
-    refuse_uri (text, "there is no port 0", error);
-  else
-    return inet_server (uri);
-  return NULL;
-}
-
-static json_object *
-parse_unix (GUri *uri, const char *text, GError **error)
-{
-  const char *host = g_uri_get_host (uri);
-  const char *query_text = g_uri_get_query (uri);
-  g_autoptr (GHashTable) parameters = query_text ? g_uri_parse_params (query_text, -1, "&", G_URI_PARAMS_NONE, NULL) : NULL;
-  const char *path = parameters ? g_hash_table_lookup (parameters, "socket") : NULL;
-  if (host && *host)
-    refuse_uri (text, "a unix socket has no host", error);
-  else if (path == NULL || *path != '/')
-    refuse_uri (text, "socket=PATH with an absolute path is missing", error);
-  else if (g_hash_table_size (parameters) > 1)
-    refuse_uri (text, "it has parameters besides 'socket'", error);
-  else {
-    json_object *server = one ("type", "unix");
-    set_string (server, "path", path);
-    return server;
-  }
-  return NULL;
-}
-
-/* Returns the node's "server" and sets *@export_name; NULL with an error. */
-static json_object *
-parse_nbd_uri (const char *text, char **export_name, GError **error)
-{
-  g_autoptr (GError) reason = NULL;
-  /* The query stays encoded until it is taken apart, so that a socket's path may hold an ampersand. */
-  g_autoptr (GUri) uri = g_uri_parse (text, G_URI_FLAGS_ENCODED_QUERY, &reason);
-  if (uri == NULL) {
-    refuse_uri (text, reason->message, error);
-    return NULL;
-  }
-  const char *path = g_uri_get_path (uri);
-  const char *scheme = g_uri_get_scheme (uri);
-  bool is_inet = g_str_equal (scheme, "nbd");
-  if (!is_inet && !g_str_equal (scheme, "nbd+unix"))
-    refuse_uri (text, "its scheme is neither nbd nor nbd+unix", error);
-  else if (g_uri_get_userinfo (uri))
-    refuse_uri (text, "a user cannot be given", error);
-  else if (g_uri_get_fragment (uri))
-    refuse_uri (text, "it has a fragment ('#' is written %23)", error);
-  else if (strlen (path) > NBD_NAME_MAX)
-    refuse_uri (text, "the name of the export is too long", error);
-  else {
-    *export_name = g_strdup (*path == '/' ? path + 1 : path);
-    return is_inet ? parse_inet (uri, text, error) : parse_unix (uri, text, error);
-  }
-  return NULL;
-}
-
 gboolean
-bk_qmp_nbd_uri_is_valid (const char *uri, GError **error)
+bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *export_name, unsigned flags,
+                GCancellable *cancellable, GError **error)
 {
-  g_autofree char *export_name = NULL;
-  g_autoptr (json_object) server = parse_nbd_uri (uri, &export_name, error);
-  return server != NULL;
-}
-
-gboolean
-bk_qmp_add_nbd (BkQmpClient *client, const char *node, const char *uri, unsigned flags, GCancellable *cancellable,
-                GError **error)
-{
-  g_autofree char *export_name = NULL;
-  json_object *server = parse_nbd_uri (uri, &export_name, error);
-  if (server == NULL)
+  BkQmpCall call = { .name = "getfd", .arguments = one ("fdname", node), .fd = socket };
+  gboolean given = bk_qmp_client_call_all (client, &call, 1, 0, cancellable, error);
+  if (given && call.error) {
+    g_propagate_error (error, g_steal_pointer (&call.error));
+    given = FALSE;
+  }
+  bk_qmp_call_clear (&call);
+  if (!given)
     return FALSE;
   json_object *options = node_options ("nbd", node, flags);
+  json_object *server = one ("type", "fd");
+  set_string (server, "str", node);
   json_object_object_add (options, "server", server);
   set_string (options, "export", export_name);
-  /* Without it QEMU's main loop, and so the guest, waits for ever for a listener that does not speak. */
+  /* Without it QEMU's main loop, and so the guest, waits for ever for a server that does not speak. */
   set_uint (options, "open-timeout", NBD_OPEN_TIMEOUT_S);
   return add_node (client, options, cancellable, error);
 }

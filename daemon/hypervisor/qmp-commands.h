@@ -55,10 +55,9 @@ typedef enum {
 gboolean bk_qmp_add_file (BkQmpClient *client, const char *driver, const char *node, const char *filename, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A format node ("raw", "qcow2") over node @file; qcow2 with "backing": null. */
 gboolean bk_qmp_add_format (BkQmpClient *client, const char *driver, const char *node, const char *file, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* An NBD client node from a URI nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH; always with an
- * open-timeout of 10 s, without reconnect. INVALID when the URI is none of these. */
-gboolean bk_qmp_add_nbd (BkQmpClient *client, const char *node, const char *uri, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-gboolean bk_qmp_nbd_uri_is_valid (const char *uri, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* An NBD client node over a connected socket (stays the caller's, who can cut QEMU loose by shutdown(2) on it); with
+ * an open-timeout of 10 s, and no reconnect. */
+gboolean bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *export_name, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* copy-before-write with on-cbw-error=break-snapshot and cbw-timeout 30. */
 gboolean bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean bk_qmp_add_snapshot (BkQmpClient *client, const char *node, const char *filter, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -18,6 +18,7 @@
 #include "qmp-backend-private.h"
 
 #include "fsio.h"
+#include "nbd-uri.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -210,11 +211,23 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
 }
 
 static gboolean
+open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (BkNbdUri) uri = bk_nbd_uri_parse (disk->target, error);
+  g_autoptr (GSocketConnection) connection = uri ? bk_nbd_uri_connect (uri, cancellable, error) : NULL;
+  if (connection == NULL)
+    return FALSE;
+  int fd = g_socket_get_fd (g_socket_connection_get_socket (connection));
+  bk_qmp_backend_keep_socket (self, node, g_object_ref (connection));
+  return bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, error);
+}
+
+static gboolean
 open_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
   g_autofree char *node = bk_run_name (run, "t", disk);
   if (is_nbd (disk))
-    return bk_qmp_add_nbd (self->client, node, disk->target, 0, cancellable, error);
+    return open_nbd_target (self, disk, node, cancellable, error);
   return open_file_target (self, run, disk, cancellable, error);
 }
 
@@ -424,23 +437,13 @@ has_nbd (const BkRun *run)
   return false;
 }
 
-static void
-yank_targets (BkQmpBackend *self, const BkRun *run, const char *why)
-{
-  g_autofree char *prefix = g_strconcat (run->prefix, "-t", NULL);
-  g_autoptr (GError) error = NULL;
-  g_warning ("%s: %s; closing its NBD targets", run->prefix, why);
-  if (!bk_qmp_yank_nodes (self->client, prefix, &error))
-    g_warning ("%s: %s", run->prefix, error->message);
-}
-
 /* The connection is up but QEMU did not answer: a drain may wait for a hung NBD target of ours. Else there
  * is nothing to do but wait: QEMU may be stopped or swapping. */
 static gboolean
 wait_out_silence (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   if (has_nbd (run) && bk_qmp_client_state (self->client) == BK_QMP_READY)
-    yank_targets (self, run, "QEMU does not answer");
+    bk_qmp_backend_cut_targets (self, run, "QEMU does not answer");
   return bk_qmp_client_wait_ready (self->client, QUERY_TIMEOUT_MS, cancellable, error);
 }
 
@@ -462,7 +465,7 @@ check_stall (BkQmpBackend *self, BkRun *run)
     run->last_progress_us = now;
   } else if (now - run->last_progress_us > STALL_US) {
     run->last_progress_us = now;
-    yank_targets (self, run, "no progress for 60 s");
+    bk_qmp_backend_cut_targets (self, run, "no progress for 60 s");
   }
 }
 

@@ -234,7 +234,12 @@ bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryIn
   kept->created_at = g_get_real_time ();
   if (!bk_catalog_add_repository (registry->catalog, kept, error))
     return FALSE;
-  return open_archive (registry, enroll (registry, kept), FALSE, error);
+  if (open_archive (registry, enroll (registry, kept), FALSE, error))
+    return TRUE;
+  /* What could not be taken over whole is not there at all, or adding it again would be a conflict. */
+  if (!bk_repository_registry_remove (registry, kept->name, NULL))
+    g_warning ("repository '%s' was added in part only; remove it", kept->name);
+  return FALSE;
 }
 
 static Repository *
