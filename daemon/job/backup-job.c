@@ -4,14 +4,11 @@
 #include "backup-manifest.h"
 #include "backup-progress.h"
 #include "backup-request.h"
+#include "backup-target.h"
 #include "fsio.h"
-#include "image.h"
 #include "ulid.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* How long the copy's worker sleeps at most: pause and speed take effect within it. */
 #define WAIT_MS 500
@@ -282,60 +279,13 @@ record_plan (BkJob *job, gpointer data, GError **error)
 
 /* --- target --- */
 
-static bool
-is_block_device (const char *path)
-{
-  struct stat st;
-  return stat (path, &st) == 0 && S_ISBLK (st.st_mode);
-}
-
-static gboolean
-make_image (Backup *backup, BkRunDisk *disk, GError **error)
-{
-  if (strcmp (disk->target_driver, "nbd") == 0)
-    return TRUE;
-  if (is_block_device (disk->target)) {
-    g_free (disk->target_driver);
-    disk->target_driver = g_strdup ("host_device");
-  }
-  bool update = disk->base_bitmaps != NULL && backup->request->target && strcmp (disk->target_format, "raw") == 0;
-  bool exists = access (disk->target, F_OK) == 0;
-  /* An increment onto a raw target brings the copy of an earlier time up to date: it stays as it is. */
-  if (update && exists)
-    return TRUE;
-  if (backup->request->target &&
-      !bk_output_check (disk->target, disk->target_format, disk->size, backup->request->force, error))
-    return FALSE;
-  if (strcmp (disk->target_driver, "host_device") == 0 && strcmp (disk->target_format, "raw") == 0)
-    return TRUE;
-  return bk_image_create (disk->target, disk->target_format, disk->size, disk->backing, backup->request->force, error);
-}
-
-static gboolean
-make_folder_for_targets (Backup *backup, GError **error)
-{
-  if (backup->archive)
-    return bk_archive_begin (backup->archive, backup->request->vm, backup->backup_id, error);
-  if (backup->run->disks->len < 2 || strstr (backup->request->target, "://") != NULL)
-    return TRUE;
-  return bk_fsio_make_folder (backup->request->target, error);
-}
-
 static gboolean
 work_target (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Backup *backup = data;
-  if (!make_folder_for_targets (backup, error))
+  if (backup->archive && !bk_archive_begin (backup->archive, backup->request->vm, backup->backup_id, error))
     return FALSE;
-  for (unsigned i = 0; i < backup->run->disks->len; i++) {
-    BkRunDisk *disk = backup->run->disks->pdata[i];
-    if (!make_image (backup, disk, error)) {
-      if (error && *error)
-        g_prefix_error (error, "disk %s: ", disk->name);
-      return FALSE;
-    }
-  }
-  return TRUE;
+  return bk_backup_target_make (backup->run, backup->request, error);
 }
 
 static gboolean
@@ -353,26 +303,13 @@ undo_target (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
   return TRUE;
 }
 
-/* Which files we are about to make: noted with the plan, so that undo removes no file of the user's. */
-static GStrv
-files_to_make (const Backup *backup)
-{
-  g_autoptr (GStrvBuilder) files = g_strv_builder_new ();
-  for (unsigned i = 0; backup->request->target && i < backup->run->disks->len; i++) {
-    const BkRunDisk *disk = backup->run->disks->pdata[i];
-    if (strcmp (disk->target_driver, "nbd") != 0 && access (disk->target, F_OK) != 0)
-      g_strv_builder_add (files, disk->target);
-  }
-  return g_strv_builder_end (files);
-}
-
 static gboolean
 record_plan_and_files (BkJob *job, gpointer data, GError **error)
 {
   Backup *backup = data;
   if (!record_plan (job, data, error))
     return FALSE;
-  backup->made = files_to_make (backup);
+  backup->made = bk_backup_target_new_files (backup->run, backup->request);
   return TRUE;
 }
 
@@ -495,24 +432,6 @@ work_release (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
 }
 
 static gboolean
-sync_disk (BkRunDisk *disk, GError **error)
-{
-  if (strcmp (disk->target_driver, "nbd") == 0)
-    return TRUE; /* flushed by QEMU when the target was closed */
-  if (!bk_fsio_sync (disk->target, error))
-    return FALSE;
-  if (strcmp (disk->target_format, "qcow2") != 0)
-    return TRUE;
-  g_autoptr (BkImageInfo) info = bk_image_info (disk->target, "qcow2", error);
-  uint64_t stored = 0;
-  if (info == NULL || !bk_image_check (disk->target, "qcow2", error) ||
-      !bk_image_measure (disk->target, &stored, &disk->bytes_zero, error))
-    return FALSE;
-  disk->bytes_stored = info->bytes_stored;
-  return TRUE;
-}
-
-static gboolean
 work_sync (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Backup *backup = data;
@@ -522,7 +441,7 @@ work_sync (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_
     g_autoptr (GError) failure = NULL;
     if (bk_run_disk_has_failed (disk))
       continue;
-    if (sync_disk (disk, &failure)) {
+    if (bk_backup_target_sync (disk, &failure)) {
       g_free (disk->state);
       disk->state = g_strdup ("completed");
       continue;
