@@ -78,13 +78,11 @@ bk_backup_target_sync (BkRunDisk *disk, GError **error)
     return TRUE; /* flushed by QEMU when the target was closed */
   if (!bk_fsio_sync (disk->target, error))
     return FALSE;
+  struct stat st;
+  if (stat (disk->target, &st) == 0 && S_ISREG (st.st_mode))
+    disk->bytes_stored = (uint64_t)st.st_blocks * 512;
   if (strcmp (disk->target_format, "qcow2") != 0)
     return TRUE;
-  g_autoptr (BkImageInfo) info = bk_image_info (disk->target, "qcow2", error);
-  uint64_t stored = 0;
-  if (info == NULL || !bk_image_check (disk->target, "qcow2", error) ||
-      !bk_image_measure (disk->target, &stored, &disk->bytes_zero, error))
-    return FALSE;
-  disk->bytes_stored = info->bytes_stored;
-  return TRUE;
+  uint64_t data = 0;
+  return bk_image_check (disk->target, "qcow2", error) && bk_image_measure (disk->target, &data, &disk->bytes_zero, error);
 }
