@@ -99,3 +99,17 @@ bk_run_disk_has_failed (const BkRunDisk *disk)
 {
   return g_strcmp0 (disk->state, "failed") == 0;
 }
+
+const BkRunDisk *
+bk_run_first_failed (const BkRun *run, unsigned *failed)
+{
+  const BkRunDisk *first = NULL;
+  *failed = 0;
+  for (unsigned i = run->disks->len; i-- > 0;) {
+    if (!bk_run_disk_has_failed (run->disks->pdata[i]))
+      continue;
+    first = run->disks->pdata[i];
+    ++*failed;
+  }
+  return first;
+}

@@ -87,3 +87,6 @@ void bk_run_disk_set_progress (BkRunDisk *disk, uint64_t total, uint64_t transfe
 /* Marks @disk failed with @error (transfer none), unless it is already. */
 void bk_run_disk_fail (BkRunDisk *disk, const GError *error);
 bool bk_run_disk_has_failed (const BkRunDisk *disk);
+
+/* The first disk that has failed, or NULL, and how many have. */
+const BkRunDisk *bk_run_first_failed (const BkRun *run, unsigned *failed);

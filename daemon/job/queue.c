@@ -2,6 +2,8 @@
 #include "queue-private.h"
 
 #include "backup-job.h"
+#include "backup-progress.h"
+#include "backup-request.h"
 #include "delete-job.h"
 #include "fsio.h"
 #include "restore-job.h"
@@ -288,24 +290,6 @@ context_of (BkQueue *queue, BkVm *vm)
   return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve };
 }
 
-static GPtrArray *
-planned_disks (const BkRun *run)
-{
-  GPtrArray *disks = g_ptr_array_new ();
-  for (unsigned i = 0; i < run->disks->len; i++) {
-    const BkRunDisk *planned = run->disks->pdata[i];
-    BkJobDisk *disk = g_new0 (BkJobDisk, 1);
-    disk->name = g_strdup (planned->name);
-    disk->level = g_strdup (planned->level);
-    disk->reason = g_strdup (planned->reason);
-    disk->state = g_strdup ("queued");
-    disk->size = planned->size;
-    disk->bytes_total = planned->estimated;
-    g_ptr_array_add (disks, disk);
-  }
-  return disks;
-}
-
 static BkJobInfo *
 admit_backup (Submit *submit, const BkRun *run, GError **error)
 {
@@ -316,9 +300,9 @@ admit_backup (Submit *submit, const BkRun *run, GError **error)
   const char *backup_id = request->id ? NULL : record->info->id;
   gpointer data = bk_backup_job_data_new (&context, request, backup_id, NULL, error);
   record->info->mode = g_strdup (run->mode);
-  record->info->repository = request->target ? NULL : g_strdup (request->repository ? request->repository : "default");
+  record->info->repository = g_strdup (bk_backup_request_repository (request));
   record->info->speed = request->speed;
-  record->info->disks = planned_disks (run);
+  record->info->disks = bk_backup_progress_rows (run);
   BkClaims *claims = backup_claims (request, record->info->disks);
   return admit (submit->queue, record, &bk_backup_job_kind, data, claims, error);
 }
