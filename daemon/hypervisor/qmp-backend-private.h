@@ -8,6 +8,9 @@
 #include "backend.h"
 #include "block-graph.h"
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
+#include "qmp-transaction.h"
 
 typedef struct {
   BkBackend base;
