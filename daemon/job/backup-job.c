@@ -272,7 +272,7 @@ record_plan (BkJob *job, gpointer data, GError **error)
   info->reason = g_steal_pointer (&reason);
   g_free (info->backup_id);
   info->backup_id = g_strdup (backup->backup_id);
-  info->speed = run->speed;
+  run->speed = info->speed; /* it may have been changed since the job was asked for */
   fill_job_disks (info, run);
   return put_checkpoint (job, backup, "provisional", error);
 }
@@ -357,20 +357,36 @@ record_start (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
 
 /* --- copy --- */
 
+/* Where QEMU cannot be reached just now, the verb waits with the copy until it can. */
 static gboolean
-carry_out_verbs (BkJob *job, Backup *backup, GError **error)
+carry_out (Backup *backup, BkVerb verb, uint64_t value, GCancellable *cancellable, GError **error)
 {
   BkBackend *backend = bk_vm_backend (backup->vm);
+  for (bool done = false; !done;) {
+    g_autoptr (GError) failure = NULL;
+    if (verb == BK_VERB_SPEED ? bk_backend_set_speed (backend, backup->run, value, &failure)
+                              : bk_backend_pause (backend, backup->run, verb == BK_VERB_PAUSE, &failure))
+      return TRUE;
+    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_UNREACHABLE)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    if (!bk_backend_wait (backend, backup->run, WAIT_MS, &done, cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+carry_out_verbs (BkJob *job, Backup *backup, GCancellable *cancellable, GError **error)
+{
   BkVerb verb;
   uint64_t value;
   while (bk_job_next_verb (job, &verb, &value)) {
-    gboolean ok = verb == BK_VERB_SPEED ? bk_backend_set_speed (backend, backup->run, value, error)
-                                        : bk_backend_pause (backend, backup->run, verb == BK_VERB_PAUSE, error);
-    if (!ok)
+    if (!carry_out (backup, verb, value, cancellable, error))
       return FALSE;
     if (verb == BK_VERB_SPEED)
       backup->run->speed = value;
-    bk_job_verb_done (job, verb, value);
   }
   return TRUE;
 }
@@ -413,7 +429,7 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   Backup *backup = data;
   for (bool done = false; !done;) {
-    if (!carry_out_verbs (job, backup, error) || !check_scratch (backup, error) ||
+    if (!carry_out_verbs (job, backup, cancellable, error) || !check_scratch (backup, error) ||
         !bk_backend_wait (bk_vm_backend (backup->vm), backup->run, WAIT_MS, &done, cancellable, error))
       return FALSE;
   }
