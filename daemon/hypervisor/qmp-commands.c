@@ -133,15 +133,11 @@ bk_qmp_add_fd (BkQmpClient *client, int fd, const char *opaque, int64_t *fdset, 
                GError **error)
 {
   BkQmpCall call = { .name = "add-fd", .arguments = bk_qmp_object ("opaque", opaque), .fd = fd };
-  gboolean ok = bk_qmp_client_call_all (client, &call, 1, 0, cancellable, error);
-  if (ok && call.error) {
-    g_propagate_error (error, g_steal_pointer (&call.error));
-    ok = FALSE;
-  }
-  if (ok)
-    *fdset = (int64_t)bk_qmp_get_uint (call.result, "fdset-id");
-  bk_qmp_call_clear (&call);
-  return ok;
+  g_autoptr (json_object) result = NULL;
+  if (!bk_qmp_run_call (client, &call, &result, cancellable, error))
+    return FALSE;
+  *fdset = (int64_t)bk_qmp_get_uint (result, "fdset-id");
+  return TRUE;
 }
 
 gboolean
@@ -212,13 +208,7 @@ bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *e
                 GCancellable *cancellable, GError **error)
 {
   BkQmpCall call = { .name = "getfd", .arguments = bk_qmp_object ("fdname", node), .fd = socket };
-  gboolean given = bk_qmp_client_call_all (client, &call, 1, 0, cancellable, error);
-  if (given && call.error) {
-    g_propagate_error (error, g_steal_pointer (&call.error));
-    given = FALSE;
-  }
-  bk_qmp_call_clear (&call);
-  if (!given)
+  if (!bk_qmp_run_call (client, &call, NULL, cancellable, error))
     return FALSE;
   json_object *options = node_options ("nbd", node, flags);
   json_object *server = bk_qmp_object ("type", "fd");
@@ -274,15 +264,7 @@ static gboolean
 call_oob (BkQmpClient *client, const char *name, json_object *arguments, json_object **result, GError **error)
 {
   BkQmpCall call = { .name = name, .arguments = arguments, .fd = -1, .oob = TRUE };
-  gboolean ok = bk_qmp_client_call_all (client, &call, 1, 0, NULL, error);
-  if (ok && call.error) {
-    g_propagate_error (error, g_steal_pointer (&call.error));
-    ok = FALSE;
-  }
-  if (ok && result)
-    *result = g_steal_pointer (&call.result);
-  bk_qmp_call_clear (&call);
-  return ok;
+  return bk_qmp_run_call (client, &call, result, NULL, error);
 }
 
 /* The entries of query-yank that are nodes with @prefix. (transfer full) */

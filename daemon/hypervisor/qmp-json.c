@@ -78,3 +78,17 @@ bk_qmp_ask (BkQmpClient *client, const char *name, json_object *arguments, enum 
   g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "QEMU's answer to '%s' is no %s", name, json_type_to_name (type));
   return FALSE;
 }
+
+gboolean
+bk_qmp_run_call (BkQmpClient *client, BkQmpCall *call, json_object **result, GCancellable *cancellable, GError **error)
+{
+  gboolean ok = bk_qmp_client_call_all (client, call, 1, 0, cancellable, error);
+  if (ok && call->error) {
+    g_propagate_error (error, g_steal_pointer (&call->error));
+    ok = FALSE;
+  }
+  if (ok && result)
+    *result = g_steal_pointer (&call->result);
+  bk_qmp_call_clear (call);
+  return ok;
+}

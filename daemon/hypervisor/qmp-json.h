@@ -24,3 +24,5 @@ json_object *bk_qmp_get_array (json_object *object, const char *member);
 gboolean bk_qmp_run (BkQmpClient *client, const char *name, json_object *arguments, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Like bk_qmp_client_call(), and the answer must be of @type. */
 gboolean bk_qmp_ask (BkQmpClient *client, const char *name, json_object *arguments, enum json_type type, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Runs and clears one call, which says more than a name and arguments. @result: (out) (transfer full), or NULL. */
+gboolean bk_qmp_run_call (BkQmpClient *client, BkQmpCall *call, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
