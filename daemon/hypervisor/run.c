@@ -4,6 +4,7 @@
 #include "bk-json-table.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, name, BK_FIELD_REQUIRED),
@@ -58,6 +59,18 @@ static const BkField bk_run_fields[] = {
   END,
 };
 STRUCT (BkRun, bk_run, "run");
+
+bool
+bk_run_is_snapshot (const BkRun *run)
+{
+  return strcmp (run->mode, "push") == 0;
+}
+
+bool
+bk_run_disk_is_nbd (const BkRunDisk *disk)
+{
+  return strcmp (disk->target_driver, "nbd") == 0;
+}
 
 char *
 bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk)

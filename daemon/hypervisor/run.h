@@ -77,6 +77,10 @@ typedef struct {
 } BkRun;
 BK_TYPE (BkRun, bk_run)
 
+/* Mode push: it reads a snapshot; push-direct else. */
+bool bk_run_is_snapshot (const BkRun *run);
+bool bk_run_disk_is_nbd (const BkRunDisk *disk); /* its target */
+
 /* "PREFIX-ROLEINDEX"; (transfer full) */
 char *bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk);
 

@@ -396,7 +396,7 @@ static gboolean
 check_scratch (const Backup *backup, GError **error)
 {
   uint64_t bytes = 0;
-  if (strcmp (backup->run->mode, "push") != 0 || !bk_fsio_free_space (backup->scratch, &bytes, NULL))
+  if (!bk_run_is_snapshot (backup->run) || !bk_fsio_free_space (backup->scratch, &bytes, NULL))
     return TRUE;
   if (bytes >= backup->scratch_reserve / 2)
     return TRUE;

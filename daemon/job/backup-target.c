@@ -14,7 +14,7 @@ bk_backup_target_new_files (const BkRun *run, const BkBackupRequest *request)
   g_autoptr (GStrvBuilder) files = g_strv_builder_new ();
   for (unsigned i = 0; request->target && i < run->disks->len; i++) {
     const BkRunDisk *disk = run->disks->pdata[i];
-    if (strcmp (disk->target_driver, "nbd") != 0 && access (disk->target, F_OK) != 0)
+    if (!bk_run_disk_is_nbd (disk) && access (disk->target, F_OK) != 0)
       g_strv_builder_add (files, disk->target);
   }
   return g_strv_builder_end (files);
@@ -30,7 +30,7 @@ is_block_device (const char *path)
 static gboolean
 make_image (BkRunDisk *disk, const BkBackupRequest *request, GError **error)
 {
-  if (strcmp (disk->target_driver, "nbd") == 0)
+  if (bk_run_disk_is_nbd (disk))
     return TRUE;
   if (is_block_device (disk->target)) {
     g_free (disk->target_driver);
@@ -74,7 +74,7 @@ bk_backup_target_make (BkRun *run, const BkBackupRequest *request, GError **erro
 gboolean
 bk_backup_target_sync (BkRunDisk *disk, GError **error)
 {
-  if (strcmp (disk->target_driver, "nbd") == 0)
+  if (bk_run_disk_is_nbd (disk))
     return TRUE; /* flushed by QEMU when the target was closed */
   if (!bk_fsio_sync (disk->target, error))
     return FALSE;
