@@ -28,7 +28,7 @@ bk_time_parse (const char *text)
   if (time == NULL)
     return 0;
   int64_t seconds = g_date_time_to_unix (time);
-  return seconds > 0 ? seconds * G_USEC_PER_SEC + g_date_time_get_microsecond (time) : 0;
+  return seconds >= 0 ? seconds * G_USEC_PER_SEC + g_date_time_get_microsecond (time) : 0;
 }
 
 static json_object *

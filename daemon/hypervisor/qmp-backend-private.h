@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (the way forward),
- * qmp-sweep.c (the way back).
+ * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (up to the point in time
+ * and the begin of the copy), qmp-copy.c (while it copies), qmp-sweep.c (the way back).
  */
 #pragma once
 
 #include "backend.h"
 #include "block-graph.h"
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
+#include "qmp-transaction.h"
 
 typedef struct {
   BkBackend base;
@@ -39,10 +42,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BkQmpGraph, bk_qmp_graph_clear)
 gboolean bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
-gboolean bk_qmp_push_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
-gboolean bk_qmp_push_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);
-gboolean bk_qmp_push_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
-gboolean bk_qmp_push_close (BkBackend *backend, BkRun *run, GError **error);
+
+gboolean bk_qmp_copy_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_copy_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);
+gboolean bk_qmp_copy_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
+gboolean bk_qmp_copy_close (BkBackend *backend, BkRun *run, GError **error);
 
 gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);

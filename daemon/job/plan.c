@@ -140,11 +140,15 @@ choose_mode (const BkPlanInput *input, char **reason)
 /* --- one disk --- */
 
 static bool
-is_our_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap *bitmap)
+has_our_name (const BkPlanInput *input, const BkBitmap *bitmap)
 {
   g_autofree char *prefix = g_strdup_printf ("bkd-%s-cp-", input->instance);
-  if (g_str_has_prefix (bitmap->name, prefix))
-    return true;
+  return g_str_has_prefix (bitmap->name, prefix);
+}
+
+static bool
+is_known_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap *bitmap)
+{
   for (unsigned i = 0; i < input->checkpoints->len; i++) {
     const BkCheckpointDisk *entry = bk_checkpoint_chain_entry (input->checkpoints->pdata[i], disk->name);
     if (entry && g_strcmp0 (entry->bitmap, bitmap->name) == 0)
@@ -153,14 +157,17 @@ is_our_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap 
   return false;
 }
 
-/* Ours that a crash has spoilt; what belongs to others is not touched. (transfer full) */
+/* Ours that a crash has spoilt, or that no checkpoint stands for any more (the VM was removed and added again);
+ * what belongs to others is not touched. (transfer full) */
 static GStrv
 find_stale (const BkPlanInput *input, const BkDisk *disk)
 {
   g_autoptr (GStrvBuilder) stale = g_strv_builder_new ();
   for (unsigned i = 0; disk->bitmaps && i < disk->bitmaps->len; i++) {
     const BkBitmap *bitmap = disk->bitmaps->pdata[i];
-    if (bitmap->inconsistent && is_our_checkpoint (input, disk, bitmap))
+    bool ours = has_our_name (input, bitmap);
+    bool known = is_known_checkpoint (input, disk, bitmap);
+    if (bitmap->inconsistent ? ours || known : ours && !known)
       g_strv_builder_add (stale, bitmap->name);
   }
   return g_strv_builder_end (stale);

@@ -21,7 +21,7 @@
  * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
  * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
  * exists, is sound and records. stale_bitmaps are bitmaps of ours (by the checkpoints given, or by name
- * "bkd-INSTANCE-cp-") on the disk that are inconsistent.
+ * "bkd-INSTANCE-cp-") on the disk that are inconsistent, or that none of the checkpoints knows.
  */
 #pragma once
 

@@ -84,10 +84,8 @@ check_whole (const BkBackupInfo *backup, const BkBackupDisk *disk, GError **erro
 static char *
 output_for (const BkRestoreRequest *request, const BkBackupDisk *disk, const char *format, bool several)
 {
-  if (!several)
-    return g_strdup (request->output);
   g_autofree char *component = bk_path_component_escape (disk->name);
-  return g_strdup_printf ("%s/%s.%s", request->output, component, format);
+  return several ? g_strdup_printf ("%s/%s.%s", request->output, component, format) : g_strdup (request->output);
 }
 
 static gboolean

@@ -6,6 +6,9 @@
 #include "nbd-uri.h"
 #include "process.h"
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
+#include "qmp-transaction.h"
 #include "suite.h"
 #include "worker.h"
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every command that qmp-commands.c can send, with every argument, against the recorded schema of QEMU 7.2.
+ * Every command that the qmp-* files can send, with every argument, against the recorded schema of QEMU 7.2.
  */
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
 #include "qmp-peer.h"
 #include "qmp-schema.h"
+#include "qmp-transaction.h"
 #include "suite.h"
 #include "worker.h"
 

@@ -252,7 +252,7 @@ static const CheckpointRow checkpoint_rows[] = {
   { "crashed", { NULL, TWO, TWO_BACKUPS, "c1:i c2:i" }, true, true, NULL, "c1 c2" },
   { "crashed, and says that it records", { NULL, TWO, TWO_BACKUPS, "c1 c2:ri" }, true, true, NULL, "c2" },
   { "crashed long ago", { NULL, "c1=b1 c2=b2:g", TWO_BACKUPS, "c1:i c2:r" }, true, true, "c2", "c1" },
-  { "forgotten ones", { NULL, NULL, NULL, "c7:i c8:r" }, true, true, NULL, "c7" },
+  { "forgotten ones", { NULL, NULL, NULL, "c7:i c8:r" }, true, true, NULL, "c7 c8" },
   { "of others", { NULL, NULL, NULL, "foreign:i foreign2:r" }, true, true, NULL, "" },
   { "of an earlier catalog", { NULL, "foreign=b1", "b1=full", "foreign:i" }, true, true, NULL, "foreign" },
 };
