@@ -7,6 +7,7 @@
 #include "backup-target.h"
 #include "checkpoint-forget.h"
 #include "fsio.h"
+#include "target-check.h"
 #include "ulid.h"
 
 #include <string.h>
@@ -193,7 +194,8 @@ bk_backup_job_plan (const BkBackupJobContext *context, BkCatalog *catalog, const
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || !check_not_in_use (run, state, error))
+  if (run == NULL || !check_not_in_use (run, state, error) ||
+      !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)
     *info = bk_plan_describe (run, &input, why);

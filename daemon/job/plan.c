@@ -275,6 +275,8 @@ plan_run (const BkPlanInput *input, const char *mode, GError **error)
     if (planned == NULL)
       return NULL;
     g_ptr_array_add (run->disks, planned);
+    if (input->request->target)
+      planned->target = bk_target_for_disk (input->request, planned->name, disks->len, error);
   }
   return g_steal_pointer (&run);
 }
@@ -298,6 +300,7 @@ bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error)
 static gboolean
 name_target (BkRunDisk *disk, const BkBackupRequest *request, unsigned n_disks, const char *folder, GError **error)
 {
+  g_clear_pointer (&disk->target, g_free);
   if (request->target) {
     disk->target = bk_target_for_disk (request, disk->name, n_disks, error);
     return disk->target != NULL;
