@@ -230,6 +230,15 @@ bk_qmp_add_format (BkQmpClient *client, const char *driver, const char *node, co
 }
 
 gboolean
+bk_qmp_add_raw (BkQmpClient *client, const char *node, const char *file, uint64_t size, unsigned flags,
+                GCancellable *cancellable, GError **error)
+{
+  json_object *options = format_options ("raw", node, file, flags);
+  bk_qmp_set_uint (options, "size", size);
+  return add_node (client, options, cancellable, error);
+}
+
+gboolean
 bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *export_name, unsigned flags,
                 GCancellable *cancellable, GError **error)
 {

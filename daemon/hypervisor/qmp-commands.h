@@ -58,6 +58,8 @@ typedef enum {
 gboolean bk_qmp_add_file (BkQmpClient *client, const char *driver, const char *node, const char *filename, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A format node ("raw", "qcow2") over node @file; qcow2 with "backing": null. */
 gboolean bk_qmp_add_format (BkQmpClient *client, const char *driver, const char *node, const char *file, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A raw node that shows the first @size bytes of @file, which may be a larger device. */
+gboolean bk_qmp_add_raw (BkQmpClient *client, const char *node, const char *file, uint64_t size, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* An NBD client node over a connected socket (stays the caller's, who can cut QEMU loose by shutdown(2) on it); with
  * an open-timeout of 10 s, and no reconnect. */
 gboolean bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *export_name, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

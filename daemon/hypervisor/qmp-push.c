@@ -68,7 +68,7 @@ add_checkpoint_bitmaps (BkQmpBackend *self, BkRun *run, GCancellable *cancellabl
  * an unlinked file works as well. */
 static gboolean
 add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_node, const char *format, const char *node,
-              GCancellable *cancellable, GError **error)
+              uint64_t size, GCancellable *cancellable, GError **error)
 {
   int64_t fdset = 0;
   if (!bk_qmp_add_fd (self->client, fd, node, &fdset, cancellable, error))
@@ -79,7 +79,11 @@ add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_n
   g_autoptr (GError) ignored = NULL;
   if (!bk_qmp_remove_fd (self->client, fdset, NULL, &ignored))
     g_debug ("remove-fd: %s", ignored->message);
-  return added && bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  if (!added)
+    return FALSE;
+  if (strcmp (format, "raw") == 0) /* QEMU wants source and target of one size, and devices come in others */
+    return bk_qmp_add_raw (self->client, node, file_node, size, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
 }
 
 static gboolean
@@ -91,7 +95,7 @@ add_filter (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
   int fd = bk_fsio_open_scratch (run->scratch, disk->size, error);
   if (fd < 0)
     return FALSE;
-  gboolean ok = add_fd_nodes (self, fd, "file", scratch_file, "raw", scratch, cancellable, error) &&
+  gboolean ok = add_fd_nodes (self, fd, "file", scratch_file, "raw", scratch, disk->size, cancellable, error) &&
                 bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
   close (fd);
   return ok;
@@ -194,7 +198,7 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
   int fd = open (disk->target, O_RDWR | O_CLOEXEC);
   if (fd < 0)
     return bk_error_set_errno (error, errno, "cannot open target '%s'", disk->target);
-  gboolean ok = add_fd_nodes (self, fd, disk->target_driver, file_node, disk->target_format, node, cancellable, error);
+  gboolean ok = add_fd_nodes (self, fd, disk->target_driver, file_node, disk->target_format, node, disk->size, cancellable, error);
   close (fd);
   return ok;
 }
