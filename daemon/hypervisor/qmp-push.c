@@ -25,9 +25,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* With fewer, larger requests a slow scratch would delay the guest's first writes longer. */
 #define PUSH_WORKERS 8
-#define PUSH_CHUNK 0
+/* One cluster of the copy-before-write filter. Before 8.0 QEMU answers a read or a question for zeroes that begins in
+ * clusters which the guest has overwritten, and ends in others, with the guest's new content (hbitmap_status() tells
+ * "clean" for "dirty up to here"). Requests of one cluster are never mixed. */
+#define SNAPSHOT_CHUNK 65536
 
 #define QUERY_TIMEOUT_MS 10000
 
@@ -66,7 +68,7 @@ add_checkpoint_bitmaps (BkQmpBackend *self, BkRun *run, GCancellable *cancellabl
  * an unlinked file works as well. */
 static gboolean
 add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_node, const char *format, const char *node,
-              GCancellable *cancellable, GError **error)
+              uint64_t size, GCancellable *cancellable, GError **error)
 {
   int64_t fdset = 0;
   if (!bk_qmp_add_fd (self->client, fd, node, &fdset, cancellable, error))
@@ -77,7 +79,11 @@ add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_n
   g_autoptr (GError) ignored = NULL;
   if (!bk_qmp_remove_fd (self->client, fdset, NULL, &ignored))
     g_debug ("remove-fd: %s", ignored->message);
-  return added && bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  if (!added)
+    return FALSE;
+  if (strcmp (format, "raw") == 0) /* QEMU wants source and target of one size, and devices come in others */
+    return bk_qmp_add_raw (self->client, node, file_node, size, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
 }
 
 static gboolean
@@ -89,7 +95,7 @@ add_filter (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
   int fd = bk_fsio_open_scratch (run->scratch, disk->size, error);
   if (fd < 0)
     return FALSE;
-  gboolean ok = add_fd_nodes (self, fd, "file", scratch_file, "raw", scratch, cancellable, error) &&
+  gboolean ok = add_fd_nodes (self, fd, "file", scratch_file, "raw", scratch, disk->size, cancellable, error) &&
                 bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
   close (fd);
   return ok;
@@ -167,6 +173,8 @@ swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GErr
   ok = ok && first_error (calls, n, error);
   for (unsigned i = 0; i < n; i++)
     bk_qmp_call_clear (&calls[i]);
+  /* It runs again. Who stops it from here on has reasons of his own. */
+  run->stops_guest = run->stops_guest && !ok;
   return ok;
 }
 
@@ -190,7 +198,7 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
   int fd = open (disk->target, O_RDWR | O_CLOEXEC);
   if (fd < 0)
     return bk_error_set_errno (error, errno, "cannot open target '%s'", disk->target);
-  gboolean ok = add_fd_nodes (self, fd, disk->target_driver, file_node, disk->target_format, node, cancellable, error);
+  gboolean ok = add_fd_nodes (self, fd, disk->target_driver, file_node, disk->target_format, node, disk->size, cancellable, error);
   close (fd);
   return ok;
 }
@@ -241,7 +249,7 @@ add_backup (json_object *actions, const BkRun *run, const BkRunDisk *disk, const
     .on_source_error = run->on_source_error,
     .on_target_error = run->on_target_error,
     .max_workers = PUSH_WORKERS,
-    .max_chunk = PUSH_CHUNK,
+    .max_chunk = bk_run_is_snapshot (run) ? SNAPSHOT_CHUNK : 0,
   };
   bk_qmp_action_backup (actions, &backup);
 }

@@ -131,6 +131,11 @@ choose_mode (const BkPlanInput *input, char **reason)
   *reason = NULL;
   if (g_strcmp0 (input->request->mode, "push-direct") == 0)
     return "push-direct";
+  /* Which areas its top image holds QEMU before 8.0 does not tell reliably through a snapshot. */
+  if (g_strcmp0 (input->request->sync, "top") == 0) {
+    *reason = g_strdup ("sync 'top' reads the disk itself; so writes of the guest wait for the target");
+    return "push-direct";
+  }
   g_autofree char *obstacle = why_no_snapshot (input);
   if (obstacle) {
     *reason = g_strdup_printf ("%s; so writes of the guest wait for the target", obstacle);

@@ -121,6 +121,7 @@ send_nodes (BkQmpClient *client)
   ok (bk_qmp_add_file (client, "host_device", "n", "/dev/x", 0, NULL, &e), &e);
   ok (bk_qmp_add_format (client, "qcow2", "n", "f", all, NULL, &e), &e);
   ok (bk_qmp_add_format (client, "raw", "n", "f", 0, NULL, &e), &e);
+  ok (bk_qmp_add_raw (client, "n", "f", 1 << 20, 0, NULL, &e), &e);
   ok (bk_qmp_add_nbd (client, "n", 2, "disk", all, NULL, &e), &e);
   ok (bk_qmp_add_filter (client, "c", "n", "s", NULL, &e), &e);
   ok (bk_qmp_add_snapshot (client, "a", "c", NULL, &e), &e);
