@@ -176,6 +176,10 @@ parse_command_line (CommandLine *line, int argc, char **argv, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "%s; see --help", local->message);
     return FALSE;
   }
+  if (line->state_dir && line->state_dir[0] == '\0') {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'--state-dir' needs a directory; see --help");
+    return FALSE;
+  }
   if (argc > 0 && arguments[1]) {
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is one argument too many; see --help", arguments[1]);
     return FALSE;

@@ -3,9 +3,9 @@
 
 import signal
 import socket
+import subprocess
 
 import daemon as daemon_module
-import process
 
 
 def connect(daemon, data=b""):
@@ -26,3 +26,10 @@ def test_it_ends_well_while_clients_come_and_go(tmp_path):
         for client in clients:
             client.close()
         assert daemon.end() == 0, daemon.tail(200)
+
+
+def test_an_empty_state_directory_is_no_directory(tmp_path):
+    done = subprocess.run([daemon_module.program("BACKUPD", "daemon/backupd"), "--state-dir", ""], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "--state-dir" in done.stderr
+    assert list(tmp_path.iterdir()) == []
