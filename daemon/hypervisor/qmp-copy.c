@@ -72,6 +72,16 @@ still_runs (const BkRunDisk *disk)
   return strcmp (disk->state, "running") == 0;
 }
 
+/* QEMU has paused it, as on_source_error or on_target_error says. */
+static void
+note_stopped (BkRun *run, const BkRunDisk *disk, const BkQmpJob *job)
+{
+  if (run->stopped || job == NULL || !job->user_paused || job->io_status == NULL || strcmp (job->io_status, "ok") == 0)
+    return;
+  run->stopped = disk;
+  run->stopped_full = strcmp (job->io_status, "nospace") == 0;
+}
+
 /* Brings the run up to date by query-jobs. */
 static gboolean
 update_run (BkQmpBackend *self, BkRun *run, bool *done, bool *changed, GCancellable *cancellable, GError **error)
@@ -82,12 +92,15 @@ update_run (BkQmpBackend *self, BkRun *run, bool *done, bool *changed, GCancella
     return FALSE;
   *done = true;
   *changed = false;
+  run->stopped = NULL;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (!still_runs (disk))
       continue;
     g_autofree char *id = bk_run_name (run, "j", disk);
-    update_disk (self, run, disk, find_job (jobs, id));
+    const BkQmpJob *job = find_job (jobs, id);
+    update_disk (self, run, disk, job);
+    note_stopped (run, disk, job);
     *changed |= !still_runs (disk);
     *done &= !still_runs (disk);
   }
@@ -155,7 +168,7 @@ check_stall (BkQmpBackend *self, BkRun *run)
     sum += transferred;
   }
   int64_t now = g_get_monotonic_time ();
-  if (sum != run->last_sum || run->user_paused || run->last_progress_us == 0) {
+  if (sum != run->last_sum || run->user_paused || run->stopped || run->last_progress_us == 0) {
     run->last_sum = sum;
     run->last_progress_us = now;
   } else if (now - run->last_progress_us > stall_seconds () * G_USEC_PER_SEC) {

@@ -72,6 +72,8 @@ typedef struct {
 
   /* not in the JSON form: for stall detection */
   bool user_paused;
+  const BkRunDisk *stopped; /* whose job QEMU has paused for an error (on_*_error: stop), as of the last wait; or NULL */
+  bool stopped_full;        /* because its target is full */
   uint64_t last_sum;
   int64_t last_progress_us;
 } BkRun;

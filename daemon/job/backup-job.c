@@ -427,13 +427,34 @@ any_disk_left (const BkRun *run, GError **error)
   return FALSE;
 }
 
+/* A job that QEMU has paused for an error is paused as a whole, until somebody has looked at it. */
+static gboolean
+pause_when_stopped (BkJob *job, Backup *backup, GError **error)
+{
+  const BkRunDisk *disk = backup->run->stopped;
+  if (disk == NULL || backup->run->user_paused)
+    return TRUE;
+  if (!bk_backend_pause (bk_vm_backend (backup->vm), backup->run, true, error))
+    return FALSE;
+  GError *why = NULL;
+  if (backup->run->stopped_full)
+    g_set_error (&why, BK_ERROR, BK_ERROR_NO_SPACE, "disk %s: the target '%s' is full; make room and resume the job, or cancel it",
+                 disk->name, disk->target);
+  else
+    g_set_error (&why, BK_ERROR, BK_ERROR_FAILED, "disk %s: the disk or its target '%s' has an error; mend it and resume the job, or cancel it",
+                 disk->name, disk->target);
+  bk_job_paused (job, why);
+  return TRUE;
+}
+
 static gboolean
 work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   Backup *backup = data;
   for (bool done = false; !done;) {
     if (!carry_out_verbs (job, backup, cancellable, error) || !check_scratch (backup, error) ||
-        !bk_backend_wait (bk_vm_backend (backup->vm), backup->run, WAIT_MS, &done, cancellable, error))
+        !bk_backend_wait (bk_vm_backend (backup->vm), backup->run, WAIT_MS, &done, cancellable, error) ||
+        !pause_when_stopped (job, backup, error))
       return FALSE;
   }
   return any_disk_left (backup->run, error);

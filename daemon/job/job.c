@@ -488,12 +488,46 @@ hand_over (BkJob *job, BkVerb verb, uint64_t value)
     g_async_queue_push (job->verbs, request);
   }
   const char *state = verb == BK_VERB_PAUSE ? "paused" : "running";
+  if (verb == BK_VERB_RESUME)
+    g_clear_pointer (&info->error, bk_problem_free);
   if (verb == BK_VERB_SPEED)
     info->speed = value;
   else if (bk_job_state_may_follow (info->state, state))
     set_state (job, state);
   store_or_warn (job);
   publish (job);
+}
+
+typedef struct {
+  BkJob *job;
+  GError *why;
+} Pause;
+
+/* A verb that came meanwhile is newer. */
+static gboolean
+pause_on_main (gpointer user_data)
+{
+  g_autofree Pause *pause = user_data;
+  g_autoptr (BkJob) job = pause->job;
+  g_autoptr (GError) why = pause->why;
+  BkJobInfo *info = job->record->info;
+  if (job->detached || g_async_queue_length (job->verbs) > 0 || strcmp (info->state, "running") != 0)
+    return G_SOURCE_REMOVE;
+  g_warning ("job %s is paused: %s", bk_job_id (job), why->message);
+  bk_problem_free (info->error);
+  info->error = bk_problem_new (why);
+  set_state (job, "paused");
+  store_or_warn (job);
+  publish (job);
+  return G_SOURCE_REMOVE;
+}
+
+void
+bk_job_paused (BkJob *job, GError *why)
+{
+  Pause *pause = g_new (Pause, 1);
+  *pause = (Pause){ bk_job_ref (job), why };
+  g_idle_add (pause_on_main, pause);
 }
 
 /* --- after a restart --- */

@@ -100,6 +100,10 @@ GCancellable *bk_job_cancellable (BkJob *job);
 
 /* Worker thread: the next pause, resume or speed that waits to be carried out; FALSE when none does. */
 bool bk_job_next_verb (BkJob *job, BkVerb *verb, uint64_t *value);
+
+/* Worker thread: what works for the job has paused of its own accord, for @why: (transfer full). It is the job's error
+ * until it is resumed. */
+void bk_job_paused (BkJob *job, GError *why);
 /* record functions: the job ends as partial instead of completed. */
 void bk_job_set_partial (BkJob *job, const GError *error);
 
