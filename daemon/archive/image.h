@@ -44,7 +44,12 @@ typedef enum {
 /* What @output is: an NBD URI, an existing block device, else a file. */
 BkOutputKind bk_output_kind (const char *output);
 
-/* INVALID, CONFLICT (exists; say --force; or a device in use), NOT_FOUND (no such folder), NO_SPACE (device too
+/* CONFLICT when @output, a file or block device, exists and another program has it open and locked, as QEMU has the
+ * images of running VMs. Never for files that this process has locked itself: closing them here would let go of its
+ * locks. */
+gboolean bk_output_check_unused (const char *output, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* INVALID, CONFLICT (exists; say --force; or in use), NOT_FOUND (no such folder), NO_SPACE (device too
  * small), DENIED, without touching anything. An NBD server is not asked: many serve one client and end. */
 gboolean bk_output_check (const char *output, const char *format, uint64_t size, bool force, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

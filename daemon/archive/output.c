@@ -43,6 +43,33 @@ open_device (const char *output, GError **error)
   return fd;
 }
 
+/* QEMU and qemu-img lock what they have open, for reading too. What is replaced under a running VM would be lost to it
+ * without a word; what is written under it, worse. */
+static gboolean
+check_unlocked (int fd, const char *output, GError **error)
+{
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+  if (fcntl (fd, F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK) /* no locks there: nothing to be known */
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT,
+               "'%s' is in use by another program, such as a running VM; name another, or end that first", output);
+  return FALSE;
+}
+
+gboolean
+bk_output_check_unused (const char *output, GError **error)
+{
+  struct stat st;
+  if (bk_output_kind (output) == BK_OUTPUT_NBD || stat (output, &st) < 0 || !(S_ISREG (st.st_mode) || S_ISBLK (st.st_mode)))
+    return TRUE;
+  int fd = open (output, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", output);
+  gboolean unused = check_unlocked (fd, output, error);
+  close (fd);
+  return unused;
+}
+
 static gboolean
 check_device (const char *output, uint64_t size, GError **error)
 {
@@ -52,7 +79,10 @@ check_device (const char *output, uint64_t size, GError **error)
   uint64_t bytes = 0;
   int result = ioctl (fd, BLKGETSIZE64, &bytes);
   int errsv = errno;
+  gboolean unused = check_unlocked (fd, output, error);
   close (fd);
+  if (!unused)
+    return FALSE;
   if (result < 0)
     return bk_error_set_errno (error, errsv, "cannot ask for the size of '%s'", output);
   if (bytes >= size)
@@ -93,7 +123,7 @@ check_file (const char *output, bool force, GError **error)
     return FALSE;
   }
   if (force)
-    return TRUE;
+    return bk_output_check_unused (output, error);
   g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' exists already; use --force to replace it", output);
   return FALSE;
 }

@@ -148,6 +148,32 @@ bk_qmp_remove_fd (BkQmpClient *client, int64_t fdset, GCancellable *cancellable,
   return bk_qmp_run (client, "remove-fd", arguments, cancellable, error);
 }
 
+static bool
+is_fdset_of (json_object *fdset, const char *prefix)
+{
+  json_object *fds = bk_qmp_get_array (fdset, "fds");
+  for (size_t i = 0; fds && i < json_object_array_length (fds); i++) {
+    const char *opaque = bk_qmp_get_string (json_object_array_get_idx (fds, i), "opaque");
+    if (opaque && g_str_has_prefix (opaque, prefix))
+      return true;
+  }
+  return false;
+}
+
+gboolean
+bk_qmp_remove_fds_of (BkQmpClient *client, const char *prefix, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (json_object) fdsets = NULL;
+  if (!bk_qmp_ask (client, "query-fdsets", NULL, json_type_array, &fdsets, cancellable, error))
+    return FALSE;
+  for (size_t i = 0; i < json_object_array_length (fdsets); i++) {
+    json_object *fdset = json_object_array_get_idx (fdsets, i);
+    if (is_fdset_of (fdset, prefix) && !bk_qmp_remove_fd (client, (int64_t)bk_qmp_get_uint (fdset, "fdset-id"), cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* --- nodes --- */
 
 /* Options that every node has. */
@@ -265,6 +291,19 @@ gboolean
 bk_qmp_del_node (BkQmpClient *client, const char *node, GCancellable *cancellable, GError **error)
 {
   return bk_qmp_run (client, "blockdev-del", bk_qmp_object ("node-name", node), cancellable, error);
+}
+
+gboolean
+bk_qmp_del_node_within (BkQmpClient *client, const char *node, unsigned timeout_ms, GError **error)
+{
+  BkQmpCall call = { .name = "blockdev-del", .arguments = bk_qmp_object ("node-name", node), .fd = -1 };
+  gboolean ok = bk_qmp_client_call_all (client, &call, 1, timeout_ms, NULL, error);
+  if (ok && call.error) {
+    g_propagate_error (error, g_steal_pointer (&call.error));
+    ok = FALSE;
+  }
+  bk_qmp_call_clear (&call);
+  return ok;
 }
 
 /* --- out of band --- */

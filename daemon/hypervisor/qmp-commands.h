@@ -43,6 +43,8 @@ gboolean bk_qmp_set_drive (BkQmpClient *client, const char *qdev, const char *no
  * set that nothing uses when the last monitor client leaves. */
 gboolean bk_qmp_add_fd (BkQmpClient *client, int fd, const char *opaque, int64_t *fdset, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean bk_qmp_remove_fd (BkQmpClient *client, int64_t fdset, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Removes all sets of descriptors whose @opaque starts with @prefix. */
+gboolean bk_qmp_remove_fds_of (BkQmpClient *client, const char *prefix, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- nodes --- */
 typedef enum {
@@ -68,6 +70,8 @@ gboolean bk_qmp_add_snapshot (BkQmpClient *client, const char *node, const char 
  * fails. */
 gboolean bk_qmp_reopen_read_only (BkQmpClient *client, const char *driver, const char *node, const char *file, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean bk_qmp_del_node (BkQmpClient *client, const char *node, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* UNREACHABLE when there is no answer in time; the command may still come to its end. */
+gboolean bk_qmp_del_node_within (BkQmpClient *client, const char *node, unsigned timeout_ms, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- out of band: the only way out when QEMU's main loop waits for a hung NBD server --- */
 /* Closes the connections of those NBD nodes in query-yank that start with @prefix. It does not help against a

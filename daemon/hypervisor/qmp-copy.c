@@ -5,10 +5,15 @@
  */
 #include "qmp-backend-private.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
 
-/* An NBD target that takes nothing for so long is dead, though its socket is not. */
-#define STALL_US (60 * G_USEC_PER_SEC)
+/* An NBD target that takes nothing for so long is dead, though its socket is not. The environment may set another
+ * number of seconds. */
+#define STALL_SECONDS 60
+#define STALL_VARIABLE "BACKUPD_NBD_STALL"
+#define FLUSH_TIMEOUT_MS 10000
 #define QUERY_TIMEOUT_MS 10000
 
 /* --- wait --- */
@@ -98,17 +103,46 @@ has_nbd (const BkRun *run)
   return false;
 }
 
-/* The connection is up but QEMU did not answer: a drain may wait for a hung NBD target of ours. Else there
- * is nothing to do but wait: QEMU may be stopped or swapping. */
+/* A zombie has ended, too: its parent may take its time. */
+static bool
+has_ended (pid_t pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", (int)pid);
+  g_autofree char *stat = NULL;
+  if (!g_file_get_contents (path, &stat, NULL, NULL))
+    return kill (pid, 0) != 0 && errno == ESRCH;
+  const char *name_end = strrchr (stat, ')');
+  return name_end != NULL && g_str_has_prefix (name_end, ") Z");
+}
+
+/* Without an answer: a drain may wait for a hung NBD target of ours, which is cut off; QEMU may have ended, and so
+ * has the copy; or it is stopped or swapping, and there is nothing to do but wait. */
 static gboolean
 wait_out_silence (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
-  if (has_nbd (run) && bk_qmp_client_state (self->client) == BK_QMP_READY)
+  bool connected = bk_qmp_client_state (self->client) == BK_QMP_READY;
+  pid_t pid = bk_qmp_client_peer_pid (self->client);
+  if (!connected && pid > 0 && has_ended (pid)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the VM ended during the copy: QEMU (process %d) is gone", (int)pid);
+    return FALSE;
+  }
+  if (has_nbd (run) && connected)
     bk_qmp_backend_cut_targets (self, run, "QEMU does not answer");
-  return bk_qmp_client_wait_ready (self->client, QUERY_TIMEOUT_MS, cancellable, error);
+  if (bk_qmp_client_wait_ready (self->client, QUERY_TIMEOUT_MS, cancellable, error))
+    return TRUE;
+  g_prefix_error (error, "QEMU was lost during the copy: ");
+  return FALSE;
 }
 
-/* A job to an NBD target that makes no progress, unpaused, for a minute: the server hangs. */
+static unsigned
+stall_seconds (void)
+{
+  const char *text = g_getenv (STALL_VARIABLE);
+  guint64 seconds = 0;
+  return text && g_ascii_string_to_unsigned (text, 10, 1, 86400, &seconds, NULL) ? (unsigned)seconds : STALL_SECONDS;
+}
+
+/* A job to an NBD target that makes no progress, unpaused, for so long: the server hangs. */
 static void
 check_stall (BkQmpBackend *self, BkRun *run)
 {
@@ -124,9 +158,10 @@ check_stall (BkQmpBackend *self, BkRun *run)
   if (sum != run->last_sum || run->user_paused || run->last_progress_us == 0) {
     run->last_sum = sum;
     run->last_progress_us = now;
-  } else if (now - run->last_progress_us > STALL_US) {
+  } else if (now - run->last_progress_us > stall_seconds () * G_USEC_PER_SEC) {
+    g_autofree char *why = g_strdup_printf ("no progress for %u s", stall_seconds ());
     run->last_progress_us = now;
-    bk_qmp_backend_cut_targets (self, run, "no progress for 60 s");
+    bk_qmp_backend_cut_targets (self, run, why);
   }
 }
 
@@ -232,6 +267,47 @@ is_there (json_object *nodes, const char *name)
   return false;
 }
 
+static bool
+has_bitmap (json_object *nodes, const char *name)
+{
+  g_autoptr (GPtrArray) all = bk_block_graph_nodes (nodes, "");
+  for (unsigned i = 0; i < all->len; i++) {
+    const BkNode *node = all->pdata[i];
+    if (node->bitmaps && g_strv_contains ((const char *const *)node->bitmaps, name))
+      return true;
+  }
+  return false;
+}
+
+/* A target that is gone was closed by an earlier daemon, which ended before it could write that down; or QEMU has
+ * died, and with it what it had not written yet. A QEMU that died knows neither nodes of ours nor the bitmap. */
+static gboolean
+check_closed_before (const BkRun *run, const BkRunDisk *disk, json_object *nodes, GError **error)
+{
+  g_autofree char *prefix = g_strconcat (run->prefix, "-", NULL);
+  g_autoptr (GPtrArray) ours = bk_block_graph_nodes (nodes, prefix);
+  if (ours->len > 0 || (disk->bitmap && has_bitmap (nodes, disk->bitmap)))
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the VM was restarted before target '%s' was closed", disk->target);
+  return FALSE;
+}
+
+/* QEMU's main loop, and the guest with it, waits for the server's answer to the last flush. */
+static gboolean
+close_nbd (BkQmpBackend *self, const BkRun *run, const char *node, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  if (bk_qmp_del_node_within (self->client, node, FLUSH_TIMEOUT_MS, &failure))
+    return TRUE;
+  if (g_error_matches (failure, BK_ERROR, BK_ERROR_UNREACHABLE) && bk_qmp_client_state (self->client) == BK_QMP_READY) {
+    bk_qmp_backend_cut_targets (self, run, "the last flush is not answered");
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the NBD server did not answer the last flush within %d s", FLUSH_TIMEOUT_MS / 1000);
+    return FALSE;
+  }
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
 /* blockdev-del writes qcow2's cached tables but cannot tell when that fails; becoming read-only can. */
 static gboolean
 close_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, bool can_reopen, GError **error)
@@ -241,6 +317,10 @@ close_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, bool 
   g_autoptr (json_object) nodes = NULL;
   if (!bk_qmp_query_nodes (self->client, &nodes, NULL, error))
     return FALSE;
+  if (!is_there (nodes, target) && !check_closed_before (run, disk, nodes, error))
+    return FALSE;
+  if (bk_run_disk_is_nbd (disk) && is_there (nodes, target))
+    return close_nbd (self, run, target, error);
   if (can_reopen && strcmp (disk->target_format, "qcow2") == 0 && is_there (nodes, target) &&
       !bk_qmp_reopen_read_only (self->client, "qcow2", target, file, BK_QMP_CACHE_NO_FLUSH, NULL, error))
     return FALSE;

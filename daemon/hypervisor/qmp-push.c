@@ -25,9 +25,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* With fewer, larger requests a slow scratch would delay the guest's first writes longer. */
 #define PUSH_WORKERS 8
-#define PUSH_CHUNK 0
+/* One cluster of the copy-before-write filter. Before 8.0 QEMU answers a read or a question for zeroes that begins in
+ * clusters which the guest has overwritten, and ends in others, with the guest's new content (hbitmap_status() tells
+ * "clean" for "dirty up to here"). Requests of one cluster are never mixed. */
+#define SNAPSHOT_CHUNK 65536
 
 #define QUERY_TIMEOUT_MS 10000
 
@@ -171,6 +173,8 @@ swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GErr
   ok = ok && first_error (calls, n, error);
   for (unsigned i = 0; i < n; i++)
     bk_qmp_call_clear (&calls[i]);
+  /* It runs again. Who stops it from here on has reasons of his own. */
+  run->stops_guest = run->stops_guest && !ok;
   return ok;
 }
 
@@ -245,7 +249,7 @@ add_backup (json_object *actions, const BkRun *run, const BkRunDisk *disk, const
     .on_source_error = run->on_source_error,
     .on_target_error = run->on_target_error,
     .max_workers = PUSH_WORKERS,
-    .max_chunk = PUSH_CHUNK,
+    .max_chunk = bk_run_is_snapshot (run) ? SNAPSHOT_CHUNK : 0,
   };
   bk_qmp_action_backup (actions, &backup);
 }

@@ -17,7 +17,7 @@ static gboolean
 resume_guest (BkQmpBackend *self, BkRun *run, GError **error)
 {
   g_autofree char *status = NULL;
-  if (!run->stops_guest)
+  if (!run->stops_guest || !run->guest_running)
     return TRUE;
   if (!bk_qmp_query_status (self->client, &status, NULL, error))
     return FALSE;
@@ -156,7 +156,9 @@ release (BkQmpBackend *self, BkRun *run, GError **error)
   return remove_temporary_bitmaps (self, run, graph.replies.nodes, error) &&
          remove_snapshots (self, graph.replies.nodes, prefix, error) &&
          swap_out_filters (self, &graph.replies, prefix, error) &&
-         remove_nodes (self, prefix, error);
+         remove_nodes (self, prefix, error) &&
+         /* Sets that nobody uses go only with the last monitor client; a scratch file takes its space till then. */
+         bk_qmp_remove_fds_of (self->client, prefix, NULL, error);
 }
 
 #define READY_TIMEOUT_MS 5000

@@ -5,7 +5,9 @@
 #include "backup-progress.h"
 #include "backup-request.h"
 #include "backup-target.h"
+#include "checkpoint-forget.h"
 #include "fsio.h"
+#include "target-check.h"
 #include "ulid.h"
 
 #include <string.h>
@@ -192,7 +194,8 @@ bk_backup_job_plan (const BkBackupJobContext *context, BkCatalog *catalog, const
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || !check_not_in_use (run, state, error))
+  if (run == NULL || !check_not_in_use (run, state, error) ||
+      !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)
     *info = bk_plan_describe (run, &input, why);
@@ -499,13 +502,27 @@ work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED,
 }
 
 static gboolean
+forget_broken_chains (BkJob *job, const Backup *backup, GError **error)
+{
+  for (unsigned i = 0; i < backup->run->disks->len; i++) {
+    const BkRunDisk *disk = backup->run->disks->pdata[i];
+    if (disk->bitmap == NULL || disk->parent_checkpoint || bk_run_disk_has_failed (disk))
+      continue;
+    if (!bk_checkpoint_forget_before (bk_job_catalog (job), backup->request->vm, disk->name, backup->backup_id, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
 record_commit (BkJob *job, gpointer data, GError **error)
 {
   Backup *backup = data;
   g_autoptr (BkBackupInfo) info = describe (job, backup);
   if (backup->archive)
     bk_backup_manifest_locate (info, backup->folder);
-  if (!bk_catalog_put_backup (bk_job_catalog (job), info, error) || !put_checkpoint (job, backup, "committed", error))
+  if (!bk_catalog_put_backup (bk_job_catalog (job), info, error) || !put_checkpoint (job, backup, "committed", error) ||
+      !forget_broken_chains (job, backup, error))
     return FALSE;
   unsigned failed = 0;
   const BkRunDisk *first = bk_run_first_failed (backup->run, &failed);

@@ -127,6 +127,11 @@ choose_mode (const BkPlanInput *input, char **reason)
   *reason = NULL;
   if (g_strcmp0 (input->request->mode, "push-direct") == 0)
     return "push-direct";
+  /* Which areas its top image holds QEMU before 8.0 does not tell reliably through a snapshot. */
+  if (g_strcmp0 (input->request->sync, "top") == 0) {
+    *reason = g_strdup ("sync 'top' reads the disk itself; so writes of the guest wait for the target");
+    return "push-direct";
+  }
   g_autofree char *obstacle = why_no_snapshot (input);
   if (obstacle) {
     *reason = g_strdup_printf ("%s; so writes of the guest wait for the target", obstacle);
@@ -275,6 +280,8 @@ plan_run (const BkPlanInput *input, const char *mode, GError **error)
     if (planned == NULL)
       return NULL;
     g_ptr_array_add (run->disks, planned);
+    if (input->request->target)
+      planned->target = bk_target_for_disk (input->request, planned->name, disks->len, error);
   }
   return g_steal_pointer (&run);
 }
@@ -298,6 +305,7 @@ bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error)
 static gboolean
 name_target (BkRunDisk *disk, const BkBackupRequest *request, unsigned n_disks, const char *folder, GError **error)
 {
+  g_clear_pointer (&disk->target, g_free);
   if (request->target) {
     disk->target = bk_target_for_disk (request, disk->name, n_disks, error);
     return disk->target != NULL;

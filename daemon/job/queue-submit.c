@@ -5,6 +5,7 @@
 #include "backup-progress.h"
 #include "backup-request.h"
 #include "delete-job.h"
+#include "image.h"
 #include "restore-job.h"
 #include "ulid.h"
 
@@ -227,13 +228,21 @@ bk_queue_restore_claims (const BkBackupInfo *backup, gpointer data)
   return claims;
 }
 
+static gboolean
+check_output (BkQueue *queue, const char *output, GError **error)
+{
+  return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
+}
+
 BkJobInfo *
 bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
 {
   if (!check_new_id (queue, request->id, error))
     return NULL;
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
-  gpointer data = backup ? bk_restore_job_data_new (request, backup, error) : NULL;
+  if (backup == NULL || !check_output (queue, request->output, error))
+    return NULL;
+  gpointer data = bk_restore_job_data_new (request, backup, error);
   if (data == NULL)
     return NULL;
   BkJobRecord *record = new_record (request->id, "restore", backup->vm, bk_struct_to_json (&bk_restore_request_struct, request));

@@ -3,6 +3,7 @@
 
 #include "fsio.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -14,6 +15,7 @@ typedef struct {
 struct BkRepositoryRegistry {
   BkCatalog *catalog;
   GPtrArray *repositories; /* Repository, by name */
+  char *state_dir;
 };
 
 static void
@@ -39,6 +41,7 @@ void
 bk_repository_registry_free (BkRepositoryRegistry *registry)
 {
   g_ptr_array_unref (registry->repositories);
+  g_free (registry->state_dir);
   g_free (registry);
 }
 
@@ -176,6 +179,8 @@ bk_repository_registry_load (BkRepositoryRegistry *registry, const char *state_d
   g_autoptr (GPtrArray) rows = bk_catalog_list_repositories (registry->catalog, error);
   if (rows == NULL)
     return FALSE;
+  g_free (registry->state_dir);
+  registry->state_dir = g_canonicalize_filename (state_dir, NULL);
   for (unsigned i = 0; i < rows->len; i++) {
     g_autoptr (GError) local = NULL;
     Repository *repository = enroll (registry, rows->pdata[i]);
@@ -329,4 +334,56 @@ bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, G
   g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "repository '%s' cannot be reached: %s", repository->kept->name,
                local ? local->message : "its folder is not there; is its file system mounted?");
   return NULL;
+}
+
+/* --- keeping others out --- */
+
+/* Without links, as far as @path exists. (transfer full) */
+static char *
+resolve (const char *path)
+{
+  g_autofree char *known = g_canonicalize_filename (path, NULL);
+  g_autofree char *rest = g_strdup ("");
+  for (;;) {
+    char *real = realpath (known, NULL);
+    if (real || strcmp (known, "/") == 0) {
+      char *resolved = g_build_filename (real ? real : "/", rest, NULL);
+      free (real);
+      return resolved;
+    }
+    g_autofree char *name = g_path_get_basename (known);
+    g_autofree char *longer = g_build_filename (name, rest, NULL);
+    g_autofree char *parent = g_path_get_dirname (known);
+    g_free (g_steal_pointer (&rest));
+    g_free (g_steal_pointer (&known));
+    rest = g_steal_pointer (&longer);
+    known = g_steal_pointer (&parent);
+  }
+}
+
+static bool
+is_within (const char *resolved, const char *folder)
+{
+  g_autofree char *real = resolve (folder);
+  size_t length = strlen (real);
+  return strncmp (resolved, real, length) == 0 && (resolved[length] == '/' || resolved[length] == '\0' || length == 1);
+}
+
+gboolean
+bk_repository_registry_check_outside (BkRepositoryRegistry *registry, const char *path, GError **error)
+{
+  g_autofree char *resolved = resolve (path);
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    const BkRepositoryInfo *repository = ((Repository *)registry->repositories->pdata[i])->kept;
+    if (!is_within (resolved, repository->path))
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is inside the repository '%s', which is for backups alone; name another place",
+                 path, repository->name);
+    return FALSE;
+  }
+  if (registry->state_dir == NULL || !is_within (resolved, registry->state_dir))
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is inside the state directory '%s' of backupd; name another place", path,
+               registry->state_dir);
+  return FALSE;
 }

@@ -394,7 +394,7 @@ START_TEST (copies_the_top_image_alone)
     const BkRunDisk *disk = run->disks->pdata[0];
     ck_assert_str_eq (disk->sync, "top");
     ck_assert_str_eq (disk->level, "full");
-    ck_assert_str_eq (run->mode, direct ? "push-direct" : "push");
+  ck_assert_str_eq (run->mode, "push-direct"); /* whatever was asked for: a snapshot cannot be trusted with it */
   }
 }
 END_TEST
