@@ -249,6 +249,7 @@ bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError
   record->info->repository = g_strdup (backup->repository);
   record->info->backup_id = g_strdup (backup->id);
   record->info->disks = bk_restore_job_disks (data);
+  record->info->speed = request->speed;
   return admit (queue, record, &bk_restore_job_kind, data, bk_queue_restore_claims (backup, data), error);
 }
 
