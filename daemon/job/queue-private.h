@@ -25,7 +25,12 @@ struct BkQueue {
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */
   unsigned pending;     /* asynchronous calls that hold a pointer to us */
   bool stopping;
+  unsigned settle_timer;   /* an undo that failed is tried again */
+  unsigned settle_seconds; /* the next pause before that */
 };
 
 /* CONFLICT when @claims meets a job's or an operation's. */
 gboolean bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error);
+
+/* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
+void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);
