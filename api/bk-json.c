@@ -27,7 +27,8 @@ bk_time_parse (const char *text)
   g_autoptr (GDateTime) time = g_date_time_new_from_iso8601 (text, utc);
   if (time == NULL)
     return 0;
-  return g_date_time_to_unix (time) * G_USEC_PER_SEC + g_date_time_get_microsecond (time);
+  int64_t seconds = g_date_time_to_unix (time);
+  return seconds >= 0 ? seconds * G_USEC_PER_SEC + g_date_time_get_microsecond (time) : 0;
 }
 
 static json_object *
@@ -134,7 +135,7 @@ bk_struct_to_json (const BkStruct *type, gconstpointer value)
   return object;
 }
 
-static bool
+G_GNUC_PRINTF (2, 3) static bool
 refuse (Reader *reader, const char *format, ...)
 {
   va_list args;
@@ -512,7 +513,7 @@ bk_json_parse_nested (const char *text, size_t length, unsigned depth, GError **
     return NULL;
   }
   json_tokener *tokener = json_tokener_new_ex ((int)depth);
-  json_tokener_set_flags (tokener, JSON_TOKENER_VALIDATE_UTF8);
+  json_tokener_set_flags (tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
   json_object *json = json_tokener_parse_ex (tokener, text, (int)length);
   enum json_tokener_error result = json_tokener_get_error (tokener);
   size_t end = json_tokener_get_parse_end (tokener);

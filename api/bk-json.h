@@ -75,7 +75,7 @@ json_object *bk_json_parse_nested (const char *text, size_t length, unsigned dep
 /* RFC 3339 text of @time_us in UTC with seconds, "2026-11-23T02:52:00Z"; (transfer full). */
 char *bk_time_format (int64_t time_us);
 
-/* 0 when @text is no RFC 3339 time. */
+/* 0 when @text is no RFC 3339 time, or none after 1970 began. */
 int64_t bk_time_parse (const char *text);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (json_object, json_object_put)

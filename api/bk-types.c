@@ -338,9 +338,9 @@ bk_size_format (uint64_t bytes)
 char *
 bk_path_component_escape (const char *name)
 {
-  GString *escaped = g_string_new (NULL);
+  GString *escaped = g_string_new (*name == '\0' ? "%" : NULL);
   for (const char *at = name; *at != '\0'; at++) {
-    bool plain = g_ascii_isalnum (*at) || *at == '_' || *at == '-' || (*at == '.' && at != name);
+    bool plain = g_ascii_isalnum (*at) || (at != name && strchr ("._-", *at) != NULL);
     g_string_append_printf (escaped, plain ? "%c" : "%%%02X", (unsigned char)*at);
   }
   return g_string_free (escaped, FALSE);

@@ -268,6 +268,7 @@ gboolean bk_size_parse (const char *text, uint64_t *bytes, GError **error) G_GNU
 /* "1.5 GiB"; (transfer full) */
 char *bk_size_format (uint64_t bytes);
 
-/* @name as one component of a path: all but [A-Za-z0-9._-] is written as %XX, and so is a dot in front. No two
- * names give the same. (transfer full) */
+/* @name as one component of a path: letters and digits stand for themselves, and '.', '_' and '-' where they are not
+ * in front; all other bytes are written %XX; the empty name is "%". No two names give the same, and none leads
+ * out of its folder or hides. (transfer full) */
 char *bk_path_component_escape (const char *name);

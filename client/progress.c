@@ -69,10 +69,10 @@ append_rate (GString *text, uint64_t rate, int64_t eta)
 }
 
 static char *
-summary (const BkJobInfo *job)
+summary (const BkJobInfo *job, bool step)
 {
   GString *text = g_string_new (job->state);
-  if (job->step)
+  if (step && job->step)
     g_string_append_printf (text, " (%s)", job->step);
   if (job->bytes_total) {
     g_autofree char *done = bk_size_format (job->bytes_transferred);
@@ -85,17 +85,19 @@ summary (const BkJobInfo *job)
 
 /* --- plain lines --- */
 
+/* Only what takes its time has a line for each step: the others are many and short, and lines stay. */
 static void
 show_line (BkProgress *progress, const BkJobInfo *job, const char *note)
 {
-  g_autofree char *now = g_strdup_printf ("%s %s %s", job->state, job->step ? job->step : "", note ? note : "");
+  bool steps = strcmp (job->state, "running") == 0;
+  g_autofree char *now = g_strdup_printf ("%s %s %s", job->state, steps && job->step ? job->step : "", note ? note : "");
   int64_t time = g_get_monotonic_time ();
   if (g_strcmp0 (now, progress->last) == 0 && time - progress->shown_at < LINE_INTERVAL)
     return;
   g_free (progress->last);
   progress->last = g_steal_pointer (&now);
   progress->shown_at = time;
-  g_autofree char *text = summary (job);
+  g_autofree char *text = summary (job, steps);
   bk_output_message ("job %s: %s", job->id, note ? note : text);
 }
 
@@ -196,7 +198,7 @@ draw (BkProgress *progress, const BkJobInfo *job, const char *note)
   if (progress->drawn)
     g_string_append_printf (out, "\033[%uA", progress->drawn);
   progress->drawn = 0;
-  g_autofree char *what = summary (job);
+  g_autofree char *what = summary (job, true);
   g_autofree char *raw = g_strdup_printf ("%s %s  %s", job->kind, job->id, note ? note : what);
   g_autofree char *head = bk_output_escape (raw);
   draw_line (progress, out, head, columns);

@@ -45,7 +45,7 @@ add (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **er
     return FALSE;
   if (bk_output_is_json (output))
     bk_output_json (output, json);
-  else if (vm->reason)
+  else if (vm->reason && g_strcmp0 (vm->state, "connecting") != 0)
     bk_output_line (output, "added VM %s; it is %s: %s", vm->name, vm->state ? vm->state : "not ready", vm->reason);
   else
     bk_output_line (output, "added VM %s", vm->name);

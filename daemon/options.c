@@ -201,6 +201,17 @@ default_listen (void)
   return listen;
 }
 
+/* On the command line a relative path is one from here; in a file there is no here. */
+static char *
+absolute_address (const char *address)
+{
+  const char *path = g_str_has_prefix (address, "unix:") ? address + strlen ("unix:") : NULL;
+  if (path == NULL || *path == '\0' || g_path_is_absolute (path))
+    return g_strdup (address);
+  g_autofree char *absolute = g_canonicalize_filename (path, NULL);
+  return g_strconcat ("unix:", absolute, NULL);
+}
+
 static void
 apply_command_line (BkOptions *options, CommandLine *line)
 {
@@ -212,7 +223,9 @@ apply_command_line (BkOptions *options, CommandLine *line)
   }
   if (line->listen) {
     g_strfreev (options->listen);
-    options->listen = g_steal_pointer (&line->listen);
+    options->listen = g_new0 (char *, g_strv_length (line->listen) + 1);
+    for (size_t i = 0; line->listen[i]; i++)
+      options->listen[i] = absolute_address (line->listen[i]);
   }
 }
 

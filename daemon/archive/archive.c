@@ -3,6 +3,7 @@
 
 #include "fsio.h"
 #include "image.h"
+#include "bk-types.h"
 #include "layout.h"
 #include "manifest.h"
 #include "ulid.h"
@@ -184,7 +185,7 @@ check_there (BkArchive *archive, GError **error)
 static char *
 vm_folder (BkArchive *archive, const char *vm)
 {
-  g_autofree char *vm_name = bk_layout_escape (vm);
+  g_autofree char *vm_name = bk_path_component_escape (vm);
   return g_build_filename (archive->path, vm_name, NULL);
 }
 
@@ -192,7 +193,7 @@ char *
 bk_archive_backup_folder (BkArchive *archive, const char *vm, const char *backup)
 {
   g_autofree char *folder = vm_folder (archive, vm);
-  g_autofree char *backup_name = bk_layout_escape (backup);
+  g_autofree char *backup_name = bk_path_component_escape (backup);
   return g_build_filename (folder, backup_name, NULL);
 }
 
@@ -207,7 +208,7 @@ bk_archive_image_path (BkArchive *archive, const char *vm, const char *backup, c
 char *
 bk_archive_backing_name (const char *backup, const char *disk)
 {
-  g_autofree char *backup_name = bk_layout_escape (backup);
+  g_autofree char *backup_name = bk_path_component_escape (backup);
   g_autofree char *image = bk_layout_image (disk);
   return g_build_filename ("..", backup_name, image, NULL);
 }

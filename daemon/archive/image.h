@@ -35,6 +35,9 @@ gboolean bk_image_measure (const char *path, uint64_t *data, uint64_t *zero, GEr
 /* qemu-img check; CORRUPT with its word when the image has errors (leaks are none). */
 gboolean bk_image_check (const char *path, const char *format, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* What callers append to the name of a file while it is written. */
+#define BK_IMAGE_TEMPORARY_SUFFIX ".restoring"
+
 typedef enum {
   BK_OUTPUT_FILE,   /* made anew: written beside, fsynced, renamed at the end */
   BK_OUTPUT_DEVICE, /* block device: must be large enough */
@@ -44,7 +47,12 @@ typedef enum {
 /* What @output is: an NBD URI, an existing block device, else a file. */
 BkOutputKind bk_output_kind (const char *output);
 
-/* INVALID, CONFLICT (exists; say --force; or a device in use), NOT_FOUND (no such folder), NO_SPACE (device too
+/* CONFLICT when @output, a file or block device, exists and another program has it open and locked, as QEMU has the
+ * images of running VMs. Never for files that this process has locked itself: closing them here would let go of its
+ * locks. */
+gboolean bk_output_check_unused (const char *output, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* INVALID, CONFLICT (exists; say --force; or in use), NOT_FOUND (no such folder), NO_SPACE (device too
  * small), DENIED, without touching anything. An NBD server is not asked: many serve one client and end. */
 gboolean bk_output_check (const char *output, const char *format, uint64_t size, bool force, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -1,20 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "layout.h"
 
-#include <string.h>
+#include "bk-types.h"
 
-char *
-bk_layout_escape (const char *name)
-{
-  GString *text = g_string_new (*name == '\0' ? "%" : NULL);
-  for (const char *c = name; *c != '\0'; c++) {
-    if (g_ascii_isalnum (*c) || (c != name && strchr ("._-", *c) != NULL))
-      g_string_append_c (text, *c);
-    else
-      g_string_append_printf (text, "%%%02X", (guint8)*c);
-  }
-  return g_string_free (text, FALSE);
-}
+#include <string.h>
 
 char *
 bk_layout_unescape (const char *text)
@@ -29,13 +18,13 @@ bk_layout_unescape (const char *text)
     }
   }
   /* There is one spelling of a name: a second one would be a second folder for it. */
-  g_autofree char *again = bk_layout_escape (name->str);
+  g_autofree char *again = bk_path_component_escape (name->str);
   return g_str_equal (again, text) ? g_strdup (name->str) : NULL;
 }
 
 char *
 bk_layout_image (const char *disk)
 {
-  g_autofree char *name = bk_layout_escape (disk);
+  g_autofree char *name = bk_path_component_escape (disk);
   return g_strconcat (name, ".qcow2", NULL);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,6 +44,33 @@ open_device (const char *output, GError **error)
   return fd;
 }
 
+/* QEMU and qemu-img lock what they have open, for reading too. What is replaced under a running VM would be lost to it
+ * without a word; what is written under it, worse. */
+static gboolean
+check_unlocked (int fd, const char *output, GError **error)
+{
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+  if (fcntl (fd, F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK) /* no locks there: nothing to be known */
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT,
+               "'%s' is in use by another program, such as a running VM; name another, or end that first", output);
+  return FALSE;
+}
+
+gboolean
+bk_output_check_unused (const char *output, GError **error)
+{
+  struct stat st;
+  if (bk_output_kind (output) == BK_OUTPUT_NBD || stat (output, &st) < 0 || !(S_ISREG (st.st_mode) || S_ISBLK (st.st_mode)))
+    return TRUE;
+  int fd = open (output, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", output);
+  gboolean unused = check_unlocked (fd, output, error);
+  close (fd);
+  return unused;
+}
+
 static gboolean
 check_device (const char *output, uint64_t size, GError **error)
 {
@@ -52,7 +80,10 @@ check_device (const char *output, uint64_t size, GError **error)
   uint64_t bytes = 0;
   int result = ioctl (fd, BLKGETSIZE64, &bytes);
   int errsv = errno;
+  gboolean unused = check_unlocked (fd, output, error);
   close (fd);
+  if (!unused)
+    return FALSE;
   if (result < 0)
     return bk_error_set_errno (error, errsv, "cannot ask for the size of '%s'", output);
   if (bytes >= size)
@@ -84,6 +115,11 @@ check_file (const char *output, bool force, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is no absolute path of a file", output);
     return FALSE;
   }
+  g_autofree char *name = g_path_get_basename (output);
+  if (strlen (name) > NAME_MAX - strlen (BK_IMAGE_TEMPORARY_SUFFIX)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the file name '%s' is too long", name);
+    return FALSE;
+  }
   if (!check_folder (output, error))
     return FALSE;
   if (lstat (output, &st) < 0)
@@ -93,7 +129,7 @@ check_file (const char *output, bool force, GError **error)
     return FALSE;
   }
   if (force)
-    return TRUE;
+    return bk_output_check_unused (output, error);
   g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' exists already; use --force to replace it", output);
   return FALSE;
 }

@@ -316,13 +316,26 @@ remove_at (int folder, const char *name, const char *path, GError **error)
   return TRUE;
 }
 
+/* A file system that cannot sync a folder says EINVAL. What was to be made there has failed for that; what is to go is
+ * gone as well as can be, and saying otherwise would have the undo of a job tried again for ever. */
+static gboolean
+sync_after_removal (const char *folder, GError **error)
+{
+  AUTO_FD fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", folder);
+  if (fault () || (fsync (fd) < 0 && errno != EINVAL))
+    return bk_error_set_errno (error, errno, "cannot bring '%s' to stable storage", folder);
+  return TRUE;
+}
+
 gboolean
 bk_fsio_remove (const char *path, GError **error)
 {
   g_autofree char *parent = g_path_get_dirname (path);
   if (!g_file_test (parent, G_FILE_TEST_IS_DIR))
     return TRUE;
-  return remove_at (AT_FDCWD, path, path, error) && bk_fsio_sync (parent, error);
+  return remove_at (AT_FDCWD, path, path, error) && sync_after_removal (parent, error);
 }
 
 static int

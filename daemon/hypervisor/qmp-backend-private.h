@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (the way forward),
- * qmp-sweep.c (the way back).
+ * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (up to the point in time
+ * and the begin of the copy), qmp-copy.c (while it copies), qmp-sweep.c (the way back).
  */
 #pragma once
 
 #include "backend.h"
 #include "block-graph.h"
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
+#include "qmp-transaction.h"
 
 typedef struct {
   BkBackend base;
@@ -15,7 +18,18 @@ typedef struct {
   /* Held over each sequence that changes the block graph or drains it, so that two jobs of one VM do not meet
    * in the middle of one. Never held while a copy runs. */
   GMutex graph;
+
+  /* Sockets of NBD targets, by node name: our duplicates of what QEMU has, to cut it loose from a server that
+   * hangs. They are gone after a restart of the daemon; then yank must do, which cannot free a unix socket. */
+  GMutex sockets_lock;
+  GHashTable *sockets; /* char * to GSocketConnection */
 } BkQmpBackend;
+
+/* Cuts all NBD targets of @run off; its jobs fail. @why goes to the log. Any thread, without the graph lock. */
+void bk_qmp_backend_cut_targets (BkQmpBackend *self, const BkRun *run, const char *why);
+/* Keeps @connection (transfer full) as that of @node; drops those of @run. */
+void bk_qmp_backend_keep_socket (BkQmpBackend *self, const char *node, GSocketConnection *connection);
+void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
 
 /* All three queries of the block graph. */
 typedef struct {
@@ -28,10 +42,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BkQmpGraph, bk_qmp_graph_clear)
 gboolean bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
-gboolean bk_qmp_push_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
-gboolean bk_qmp_push_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);
-gboolean bk_qmp_push_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
-gboolean bk_qmp_push_close (BkBackend *backend, BkRun *run, GError **error);
+
+gboolean bk_qmp_copy_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_copy_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);
+gboolean bk_qmp_copy_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
+gboolean bk_qmp_copy_close (BkBackend *backend, BkRun *run, GError **error);
 
 gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qmp-backend-private.h"
 
+#include "nbd-uri.h"
+
 #include <string.h>
 
 /* A VM that is just being reconnected to is worth a short wait, one that is off is not. */
@@ -63,6 +65,8 @@ qmp_free (BkBackend *backend)
   BkQmpBackend *self = (BkQmpBackend *)backend;
   bk_qmp_client_unref (self->client);
   g_mutex_clear (&self->graph);
+  g_mutex_clear (&self->sockets_lock);
+  g_hash_table_unref (self->sockets);
   g_free (self);
 }
 
@@ -75,6 +79,48 @@ qmp_link (BkBackend *backend, char **reason, char **version)
   if (version)
     *version = bk_qmp_client_version (self->client);
   return link_of (bk_qmp_client_state (self->client));
+}
+
+void
+bk_qmp_backend_keep_socket (BkQmpBackend *self, const char *node, GSocketConnection *connection)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->sockets_lock);
+  g_hash_table_insert (self->sockets, g_strdup (node), connection);
+}
+
+static gboolean
+is_of_run (gpointer node, gpointer connection G_GNUC_UNUSED, gpointer prefix)
+{
+  return g_str_has_prefix (node, prefix);
+}
+
+void
+bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run)
+{
+  g_autofree char *prefix = g_strconcat (run->prefix, "-", NULL);
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->sockets_lock);
+  g_hash_table_foreach_remove (self->sockets, is_of_run, prefix);
+}
+
+static void
+shut_down (gpointer node, gpointer connection, gpointer prefix)
+{
+  if (is_of_run (node, connection, prefix))
+    bk_nbd_cut (connection);
+}
+
+void
+bk_qmp_backend_cut_targets (BkQmpBackend *self, const BkRun *run, const char *why)
+{
+  g_autofree char *targets = g_strconcat (run->prefix, "-t", NULL);
+  g_autoptr (GError) error = NULL;
+  g_warning ("%s: %s; closing its NBD targets", run->prefix, why);
+  g_mutex_lock (&self->sockets_lock);
+  g_hash_table_foreach (self->sockets, shut_down, targets);
+  g_mutex_unlock (&self->sockets_lock);
+  /* For those that an earlier daemon opened. */
+  if (!bk_qmp_yank_nodes (self->client, targets, &error))
+    g_warning ("%s: %s", run->prefix, error->message);
 }
 
 void
@@ -153,10 +199,10 @@ static const BkBackendOps qmp_ops = {
   .prepare = bk_qmp_push_prepare,
   .snapshot = bk_qmp_push_snapshot,
   .start = bk_qmp_push_start,
-  .wait = bk_qmp_push_wait,
-  .pause = bk_qmp_push_pause,
-  .set_speed = bk_qmp_push_set_speed,
-  .close = bk_qmp_push_close,
+  .wait = bk_qmp_copy_wait,
+  .pause = bk_qmp_copy_pause,
+  .set_speed = bk_qmp_copy_set_speed,
+  .close = bk_qmp_copy_close,
   .release = bk_qmp_sweep_release,
   .rollback = bk_qmp_sweep_rollback,
   .checkpoint_create = bk_qmp_sweep_checkpoint_create,
@@ -170,5 +216,7 @@ bk_qmp_backend_new (const char *socket_path)
   self->base.ops = &qmp_ops;
   self->client = bk_qmp_client_new (socket_path);
   g_mutex_init (&self->graph);
+  g_mutex_init (&self->sockets_lock);
+  self->sockets = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_object_unref);
   return &self->base;
 }

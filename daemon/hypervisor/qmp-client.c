@@ -422,10 +422,13 @@ answer (Request *request, json_object *message)
   json_object *value = NULL;
   BkQmpCall *call = request->call;
   call->answered = TRUE;
-  if (json_object_object_get_ex (message, "error", &value))
+  if (json_object_object_get_ex (message, "error", &value)) {
     call->error = command_error (call->name, value);
-  else if (json_object_object_get_ex (message, "return", &value))
+  } else if (json_object_object_get_ex (message, "return", &value)) {
     call->result = json_object_get (value);
+    /* json-c's counts are not atomic: the worker gets the only reference, while the message goes here. */
+    json_object_object_del (message, "return");
+  }
   request->batch->open--;
 }
 

@@ -52,10 +52,9 @@ static gboolean
 end_jobs (BkQmpBackend *self, const BkRun *run, GError **error)
 {
   g_autofree char *prefix = g_strconcat (run->prefix, "-", NULL);
-  g_autofree char *targets = g_strconcat (run->prefix, "-t", NULL);
   g_autoptr (BkQmpWatch) watch = bk_qmp_watch_new (self->client, prefix);
   int64_t start = g_get_monotonic_time ();
-  bool yanked = false;
+  bool cut = false;
   for (;;) {
     unsigned left = 0;
     g_autoptr (GError) failure = NULL;
@@ -63,16 +62,13 @@ end_jobs (BkQmpBackend *self, const BkRun *run, GError **error)
     if (ok && left == 0)
       return TRUE;
     int64_t waited = g_get_monotonic_time () - start;
-    if (!ok && (yanked || waited < CANCEL_TIMEOUT_US || bk_qmp_client_state (self->client) != BK_QMP_READY)) {
+    if (!ok && (cut || waited < CANCEL_TIMEOUT_US || bk_qmp_client_state (self->client) != BK_QMP_READY)) {
       g_propagate_error (error, g_steal_pointer (&failure));
       return FALSE;
     }
-    if (waited > CANCEL_TIMEOUT_US && !yanked) {
-      g_autoptr (GError) ignored = NULL;
-      yanked = true;
-      g_warning ("%s: a cancelled job does not end; closing its NBD targets", run->prefix);
-      if (!bk_qmp_yank_nodes (self->client, targets, &ignored))
-        g_warning ("%s: %s", run->prefix, ignored->message);
+    if (waited > CANCEL_TIMEOUT_US && !cut) {
+      cut = true;
+      bk_qmp_backend_cut_targets (self, run, "a cancelled job does not end");
     } else if (waited > 2 * CANCEL_TIMEOUT_US) {
       g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "QEMU does not end the jobs of %s", run->prefix);
       return FALSE;
@@ -174,7 +170,9 @@ bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error)
   if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, NULL, error))
     return FALSE;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
-  return release (self, run, error);
+  gboolean ok = release (self, run, error);
+  bk_qmp_backend_drop_sockets (self, run);
+  return ok;
 }
 
 /* --- bitmaps --- */

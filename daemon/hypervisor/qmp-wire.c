@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* An emptied buffer larger than this is given back: one query-qmp-schema is no reason to keep MiBs for good. */
-#define KEEP_MAX (256u << 10)
+/* An emptied buffer larger than this is given back: one query-qmp-schema (205 KiB) is no reason to keep that much for each VM. */
+#define KEEP_MAX (16u << 10)
 
 /* How much of a line that is no QMP is shown in the error. */
 #define SHOWN_MAX 40

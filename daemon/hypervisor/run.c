@@ -4,6 +4,7 @@
 #include "bk-json-table.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, name, BK_FIELD_REQUIRED),
@@ -59,6 +60,18 @@ static const BkField bk_run_fields[] = {
 };
 STRUCT (BkRun, bk_run, "run");
 
+bool
+bk_run_is_snapshot (const BkRun *run)
+{
+  return strcmp (run->mode, "push") == 0;
+}
+
+bool
+bk_run_disk_is_nbd (const BkRunDisk *disk)
+{
+  return strcmp (disk->target_driver, "nbd") == 0;
+}
+
 char *
 bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk)
 {
@@ -98,4 +111,18 @@ bool
 bk_run_disk_has_failed (const BkRunDisk *disk)
 {
   return g_strcmp0 (disk->state, "failed") == 0;
+}
+
+const BkRunDisk *
+bk_run_first_failed (const BkRun *run, unsigned *failed)
+{
+  const BkRunDisk *first = NULL;
+  *failed = 0;
+  for (unsigned i = run->disks->len; i-- > 0;) {
+    if (!bk_run_disk_has_failed (run->disks->pdata[i]))
+      continue;
+    first = run->disks->pdata[i];
+    ++*failed;
+  }
+  return first;
 }

@@ -77,6 +77,10 @@ typedef struct {
 } BkRun;
 BK_TYPE (BkRun, bk_run)
 
+/* Mode push: it reads a snapshot; push-direct else. */
+bool bk_run_is_snapshot (const BkRun *run);
+bool bk_run_disk_is_nbd (const BkRunDisk *disk); /* its target */
+
 /* "PREFIX-ROLEINDEX"; (transfer full) */
 char *bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk);
 
@@ -87,3 +91,6 @@ void bk_run_disk_set_progress (BkRunDisk *disk, uint64_t total, uint64_t transfe
 /* Marks @disk failed with @error (transfer none), unless it is already. */
 void bk_run_disk_fail (BkRunDisk *disk, const GError *error);
 bool bk_run_disk_has_failed (const BkRunDisk *disk);
+
+/* The first disk that has failed, or NULL, and how many have. */
+const BkRunDisk *bk_run_first_failed (const BkRun *run, unsigned *failed);

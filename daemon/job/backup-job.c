@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backup-job.h"
 
+#include "backup-manifest.h"
+#include "backup-progress.h"
+#include "backup-request.h"
+#include "backup-target.h"
+#include "checkpoint-forget.h"
 #include "fsio.h"
-#include "image.h"
+#include "target-check.h"
 #include "ulid.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* How long the copy's worker sleeps at most: pause and speed take effect within it. */
 #define WAIT_MS 500
@@ -56,14 +58,6 @@ static BkArchive *
 open_archive (BkRepositoryRegistry *repositories, const BkBackupRequest *request, GError **error)
 {
   return request->target ? NULL : bk_repository_registry_open (repositories, request->repository, error);
-}
-
-static const char *
-repository_name (const BkBackupRequest *request)
-{
-  if (request->target)
-    return NULL;
-  return request->repository ? request->repository : "default";
 }
 
 static void
@@ -185,7 +179,7 @@ bk_backup_job_plan (const BkBackupJobContext *context, BkCatalog *catalog, const
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, request->vm, error);
   g_autoptr (GPtrArray) backups = checkpoints == NULL ? NULL
                                   : request->target ? g_ptr_array_new ()
-                                                    : bk_catalog_list_backups (catalog, request->vm, repository_name (request), error);
+                                                    : bk_catalog_list_backups (catalog, request->vm, bk_backup_request_repository (request), error);
   if (backups == NULL)
     return NULL;
   BkPlanInput input = {
@@ -193,14 +187,15 @@ bk_backup_job_plan (const BkBackupJobContext *context, BkCatalog *catalog, const
     .vm = state,
     .checkpoints = checkpoints,
     .backups = backups,
-    .repository = repository_name (request),
+    .repository = bk_backup_request_repository (request),
     .instance = bk_catalog_instance (catalog),
     .scratch = no_scratch ? NULL : context->scratch,
     .no_scratch = no_scratch,
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)))
+  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)) ||
+      !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)
     *info = bk_plan_describe (run, &input, why);
@@ -225,19 +220,7 @@ fill_job_disks (BkJobInfo *info, const BkRun *run)
   for (unsigned i = 0; info->disks && i < info->disks->len; i++)
     bk_job_disk_free (info->disks->pdata[i]);
   g_clear_pointer (&info->disks, g_ptr_array_unref);
-  info->disks = g_ptr_array_new ();
-  for (unsigned i = 0; i < run->disks->len; i++) {
-    const BkRunDisk *planned = run->disks->pdata[i];
-    BkJobDisk *disk = g_new0 (BkJobDisk, 1);
-    disk->name = g_strdup (planned->name);
-    disk->level = g_strdup (planned->level);
-    disk->reason = g_strdup (planned->reason);
-    disk->state = g_strdup ("queued");
-    disk->size = planned->size;
-    disk->bytes_total = planned->estimated;
-    disk->target = g_strdup (planned->target);
-    g_ptr_array_add (info->disks, disk);
-  }
+  info->disks = bk_backup_progress_rows (run);
 }
 
 /* The provisional checkpoint is known before QEMU hears of its bitmaps. */
@@ -292,67 +275,20 @@ record_plan (BkJob *job, gpointer data, GError **error)
   info->reason = g_steal_pointer (&reason);
   g_free (info->backup_id);
   info->backup_id = g_strdup (backup->backup_id);
-  info->speed = run->speed;
+  run->speed = info->speed; /* it may have been changed since the job was asked for */
   fill_job_disks (info, run);
   return put_checkpoint (job, backup, "provisional", error);
 }
 
 /* --- target --- */
 
-static bool
-is_block_device (const char *path)
-{
-  struct stat st;
-  return stat (path, &st) == 0 && S_ISBLK (st.st_mode);
-}
-
-static gboolean
-make_image (Backup *backup, BkRunDisk *disk, GError **error)
-{
-  if (strcmp (disk->target_driver, "nbd") == 0)
-    return TRUE;
-  if (is_block_device (disk->target)) {
-    g_free (disk->target_driver);
-    disk->target_driver = g_strdup ("host_device");
-  }
-  bool update = disk->base_bitmaps != NULL && backup->request->target && strcmp (disk->target_format, "raw") == 0;
-  bool exists = access (disk->target, F_OK) == 0;
-  /* An increment onto a raw target brings the copy of an earlier time up to date: it stays as it is. */
-  if (update && exists)
-    return TRUE;
-  if (backup->request->target &&
-      !bk_output_check (disk->target, disk->target_format, disk->size, backup->request->force, error))
-    return FALSE;
-  if (strcmp (disk->target_driver, "host_device") == 0 && strcmp (disk->target_format, "raw") == 0)
-    return TRUE;
-  return bk_image_create (disk->target, disk->target_format, disk->size, disk->backing, backup->request->force, error);
-}
-
-static gboolean
-make_folder_for_targets (Backup *backup, GError **error)
-{
-  if (backup->archive)
-    return bk_archive_begin (backup->archive, backup->request->vm, backup->backup_id, error);
-  if (backup->run->disks->len < 2 || strstr (backup->request->target, "://") != NULL)
-    return TRUE;
-  return bk_fsio_make_folder (backup->request->target, error);
-}
-
 static gboolean
 work_target (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Backup *backup = data;
-  if (!make_folder_for_targets (backup, error))
+  if (backup->archive && !bk_archive_begin (backup->archive, backup->request->vm, backup->backup_id, error))
     return FALSE;
-  for (unsigned i = 0; i < backup->run->disks->len; i++) {
-    BkRunDisk *disk = backup->run->disks->pdata[i];
-    if (!make_image (backup, disk, error)) {
-      if (error && *error)
-        g_prefix_error (error, "disk %s: ", disk->name);
-      return FALSE;
-    }
-  }
-  return TRUE;
+  return bk_backup_target_make (backup->run, backup->request, error);
 }
 
 static gboolean
@@ -370,26 +306,13 @@ undo_target (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
   return TRUE;
 }
 
-/* Which files we are about to make: noted with the plan, so that undo removes no file of the user's. */
-static GStrv
-files_to_make (const Backup *backup)
-{
-  g_autoptr (GStrvBuilder) files = g_strv_builder_new ();
-  for (unsigned i = 0; backup->request->target && i < backup->run->disks->len; i++) {
-    const BkRunDisk *disk = backup->run->disks->pdata[i];
-    if (strcmp (disk->target_driver, "nbd") != 0 && access (disk->target, F_OK) != 0)
-      g_strv_builder_add (files, disk->target);
-  }
-  return g_strv_builder_end (files);
-}
-
 static gboolean
 record_plan_and_files (BkJob *job, gpointer data, GError **error)
 {
   Backup *backup = data;
   if (!record_plan (job, data, error))
     return FALSE;
-  backup->made = files_to_make (backup);
+  backup->made = bk_backup_target_new_files (backup->run, backup->request);
   return TRUE;
 }
 
@@ -437,20 +360,36 @@ record_start (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
 
 /* --- copy --- */
 
+/* Where QEMU cannot be reached just now, the verb waits with the copy until it can. */
 static gboolean
-carry_out_verbs (BkJob *job, Backup *backup, GError **error)
+carry_out (Backup *backup, BkVerb verb, uint64_t value, GCancellable *cancellable, GError **error)
 {
   BkBackend *backend = bk_vm_backend (backup->vm);
+  for (bool done = false; !done;) {
+    g_autoptr (GError) failure = NULL;
+    if (verb == BK_VERB_SPEED ? bk_backend_set_speed (backend, backup->run, value, &failure)
+                              : bk_backend_pause (backend, backup->run, verb == BK_VERB_PAUSE, &failure))
+      return TRUE;
+    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_UNREACHABLE)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    if (!bk_backend_wait (backend, backup->run, WAIT_MS, &done, cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+carry_out_verbs (BkJob *job, Backup *backup, GCancellable *cancellable, GError **error)
+{
   BkVerb verb;
   uint64_t value;
   while (bk_job_next_verb (job, &verb, &value)) {
-    gboolean ok = verb == BK_VERB_SPEED ? bk_backend_set_speed (backend, backup->run, value, error)
-                                        : bk_backend_pause (backend, backup->run, verb == BK_VERB_PAUSE, error);
-    if (!ok)
+    if (!carry_out (backup, verb, value, cancellable, error))
       return FALSE;
     if (verb == BK_VERB_SPEED)
       backup->run->speed = value;
-    bk_job_verb_done (job, verb, value);
   }
   return TRUE;
 }
@@ -460,7 +399,7 @@ static gboolean
 check_scratch (const Backup *backup, GError **error)
 {
   uint64_t bytes = 0;
-  if (strcmp (backup->run->mode, "push") != 0 || !bk_fsio_free_space (backup->scratch, &bytes, NULL))
+  if (!bk_run_is_snapshot (backup->run) || !bk_fsio_free_space (backup->scratch, &bytes, NULL))
     return TRUE;
   if (bytes >= backup->scratch_reserve / 2)
     return TRUE;
@@ -468,20 +407,6 @@ check_scratch (const Backup *backup, GError **error)
   g_set_error (error, BK_ERROR, BK_ERROR_NO_SPACE, "scratch space in '%s' is down to %s; the guest writes more than it holds",
                backup->scratch, have);
   return FALSE;
-}
-
-static const BkRunDisk *
-first_failed (const BkRun *run, unsigned *failed)
-{
-  const BkRunDisk *first = NULL;
-  *failed = 0;
-  for (unsigned i = run->disks->len; i-- > 0;) {
-    if (!bk_run_disk_has_failed (run->disks->pdata[i]))
-      continue;
-    first = run->disks->pdata[i];
-    ++*failed;
-  }
-  return first;
 }
 
 static void
@@ -495,7 +420,7 @@ static gboolean
 any_disk_left (const BkRun *run, GError **error)
 {
   unsigned failed = 0;
-  const BkRunDisk *first = first_failed (run, &failed);
+  const BkRunDisk *first = bk_run_first_failed (run, &failed);
   if (failed < run->disks->len)
     return TRUE;
   set_disk_error (error, first);
@@ -507,7 +432,7 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   Backup *backup = data;
   for (bool done = false; !done;) {
-    if (!carry_out_verbs (job, backup, error) || !check_scratch (backup, error) ||
+    if (!carry_out_verbs (job, backup, cancellable, error) || !check_scratch (backup, error) ||
         !bk_backend_wait (bk_vm_backend (backup->vm), backup->run, WAIT_MS, &done, cancellable, error))
       return FALSE;
   }
@@ -526,24 +451,6 @@ work_release (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
 }
 
 static gboolean
-sync_disk (BkRunDisk *disk, GError **error)
-{
-  if (strcmp (disk->target_driver, "nbd") == 0)
-    return TRUE; /* flushed by QEMU when the target was closed */
-  if (!bk_fsio_sync (disk->target, error))
-    return FALSE;
-  if (strcmp (disk->target_format, "qcow2") != 0)
-    return TRUE;
-  g_autoptr (BkImageInfo) info = bk_image_info (disk->target, "qcow2", error);
-  uint64_t stored = 0;
-  if (info == NULL || !bk_image_check (disk->target, "qcow2", error) ||
-      !bk_image_measure (disk->target, &stored, &disk->bytes_zero, error))
-    return FALSE;
-  disk->bytes_stored = info->bytes_stored;
-  return TRUE;
-}
-
-static gboolean
 work_sync (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Backup *backup = data;
@@ -553,7 +460,7 @@ work_sync (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_
     g_autoptr (GError) failure = NULL;
     if (bk_run_disk_has_failed (disk))
       continue;
-    if (sync_disk (disk, &failure)) {
+    if (bk_backup_target_sync (disk, &failure)) {
       g_free (disk->state);
       disk->state = g_strdup ("completed");
       continue;
@@ -566,58 +473,10 @@ work_sync (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_
   return !failed_here || bk_backend_rollback (bk_vm_backend (backup->vm), backup->run, false, error);
 }
 
-static BkBackupDisk *
-describe_disk (const Backup *backup, const BkRunDisk *disk)
-{
-  BkBackupDisk *row = g_new0 (BkBackupDisk, 1);
-  bool failed = bk_run_disk_has_failed (disk);
-  row->name = g_strdup (disk->name);
-  row->level = g_strdup (disk->level);
-  row->state = g_strdup (failed ? "failed" : "completed");
-  row->size = disk->size;
-  row->qdev = g_strdup (disk->qdev);
-  row->node = g_strdup (disk->node);
-  row->source_format = g_strdup (disk->format);
-  row->source_file = g_strdup (disk->file);
-  row->error = bk_struct_copy (&bk_problem_struct, disk->error);
-  if (failed)
-    return row;
-  row->file = backup->archive ? g_path_get_basename (disk->target) : g_strdup (disk->target);
-  row->format = g_strdup (disk->target_format);
-  row->bytes_transferred = disk->bytes_transferred;
-  row->bytes_zero = disk->bytes_zero;
-  row->bytes_stored = disk->bytes_stored;
-  row->parent = g_strdup (disk->parent_backup);
-  row->checkpoint = disk->bitmap ? g_strdup (backup->backup_id) : NULL;
-  return row;
-}
-
 static BkBackupInfo *
-describe_backup (BkJob *job, const Backup *backup)
+describe (BkJob *job, const Backup *backup)
 {
-  unsigned failed = 0;
-  first_failed (backup->run, &failed);
-  BkBackupInfo *info = g_new0 (BkBackupInfo, 1);
-  info->version = 1;
-  info->id = g_strdup (backup->backup_id);
-  info->vm = g_strdup (backup->request->vm);
-  info->job_id = g_strdup (bk_job_id (job));
-  info->repository = g_strdup (repository_name (backup->request));
-  info->location = g_strdup ("");
-  info->state = g_strdup (failed ? "partial" : "completed");
-  info->mode = g_strdup (backup->run->mode);
-  info->qemu_version = g_strdup (backup->run->qemu_version);
-  info->point_in_time = backup->run->point_in_time;
-  info->completed_at = g_get_real_time ();
-  info->guest_running = backup->run->guest_running;
-  info->disks = g_ptr_array_new ();
-  for (unsigned i = 0; i < backup->run->disks->len; i++) {
-    BkBackupDisk *disk = describe_disk (backup, backup->run->disks->pdata[i]);
-    info->size += disk->size;
-    info->bytes_stored += disk->bytes_stored;
-    g_ptr_array_add (info->disks, disk);
-  }
-  return info;
+  return bk_backup_manifest_new (backup->run, backup->request, backup->backup_id, bk_job_id (job));
 }
 
 static gboolean
@@ -638,28 +497,35 @@ work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED,
   Backup *backup = data;
   if (backup->archive == NULL || bk_archive_has (backup->archive, backup->request->vm, backup->backup_id))
     return TRUE;
-  g_autoptr (BkBackupInfo) manifest = describe_backup (job, backup);
+  g_autoptr (BkBackupInfo) manifest = describe (job, backup);
   return remove_failed_images (backup, error) && bk_archive_commit (backup->archive, manifest, error);
+}
+
+static gboolean
+forget_broken_chains (BkJob *job, const Backup *backup, GError **error)
+{
+  for (unsigned i = 0; i < backup->run->disks->len; i++) {
+    const BkRunDisk *disk = backup->run->disks->pdata[i];
+    if (disk->bitmap == NULL || disk->parent_checkpoint || bk_run_disk_has_failed (disk))
+      continue;
+    if (!bk_checkpoint_forget_before (bk_job_catalog (job), backup->request->vm, disk->name, backup->backup_id, error))
+      return FALSE;
+  }
+  return TRUE;
 }
 
 static gboolean
 record_commit (BkJob *job, gpointer data, GError **error)
 {
   Backup *backup = data;
-  g_autoptr (BkBackupInfo) info = describe_backup (job, backup);
-  if (backup->archive) {
-    g_free (info->location);
-    info->location = g_strdup (backup->folder);
-    for (unsigned i = 0; i < info->disks->len; i++) {
-      BkBackupDisk *disk = info->disks->pdata[i];
-      g_autofree char *file = g_steal_pointer (&disk->file);
-      disk->file = file ? g_build_filename (backup->folder, file, NULL) : NULL;
-    }
-  }
-  if (!bk_catalog_put_backup (bk_job_catalog (job), info, error) || !put_checkpoint (job, backup, "committed", error))
+  g_autoptr (BkBackupInfo) info = describe (job, backup);
+  if (backup->archive)
+    bk_backup_manifest_locate (info, backup->folder);
+  if (!bk_catalog_put_backup (bk_job_catalog (job), info, error) || !put_checkpoint (job, backup, "committed", error) ||
+      !forget_broken_chains (job, backup, error))
     return FALSE;
   unsigned failed = 0;
-  const BkRunDisk *first = first_failed (backup->run, &failed);
+  const BkRunDisk *first = bk_run_first_failed (backup->run, &failed);
   if (failed > 0) {
     g_autoptr (GError) partial = NULL;
     g_set_error (&partial, BK_ERROR, BK_ERROR_PARTIAL, "%u of %u disks are not in the backup; first %s: %s", failed,
@@ -684,50 +550,11 @@ undone (BkJob *job, gpointer data)
 
 /* --- progress --- */
 
-static const char *
-shown_state (BkJob *job, const BkRunDisk *disk)
-{
-  if (bk_run_disk_has_failed (disk))
-    return "failed";
-  if (strcmp (disk->state, "completed") == 0)
-    return "completed";
-  return strcmp (bk_job_info (job)->state, "preparing") == 0 ? "queued" : "running";
-}
-
-/* While a worker has the run, only the counters may be read. */
 static void
 progress (BkJob *job, gpointer data)
 {
   Backup *backup = data;
-  BkJobInfo *info = bk_job_info (job);
-  if (backup->run == NULL || info->disks == NULL || info->disks->len != backup->run->disks->len)
-    return;
-  info->bytes_total = info->bytes_transferred = info->bytes_zero = info->bytes_stored = 0;
-  for (unsigned i = 0; i < info->disks->len; i++) {
-    BkRunDisk *planned = backup->run->disks->pdata[i];
-    BkJobDisk *disk = info->disks->pdata[i];
-    uint64_t total = 0, transferred = 0;
-    bk_run_disk_progress (planned, &total, &transferred);
-    disk->bytes_total = total ? total : planned->estimated;
-    disk->bytes_transferred = transferred;
-    if (bk_job_is_working (job)) {
-      if (strcmp (info->state, "running") == 0 && strcmp (disk->state, "queued") == 0) {
-        g_free (disk->state);
-        disk->state = g_strdup ("running");
-      }
-    } else {
-      g_free (disk->state);
-      disk->state = g_strdup (shown_state (job, planned));
-      disk->bytes_zero = planned->bytes_zero;
-      disk->bytes_stored = planned->bytes_stored;
-      bk_problem_free (disk->error);
-      disk->error = bk_struct_copy (&bk_problem_struct, planned->error);
-    }
-    info->bytes_total += disk->bytes_total;
-    info->bytes_transferred += disk->bytes_transferred;
-    info->bytes_zero += disk->bytes_zero;
-    info->bytes_stored += disk->bytes_stored;
-  }
+  bk_backup_progress_update (bk_job_info (job), backup->run, bk_job_is_working (job));
 }
 
 static const BkStep steps[] = {

@@ -110,3 +110,11 @@ bk_backup_request_check_mode (const BkBackupRequest *request, const char *mode, 
   return is (mode, "push-direct") || (check_action ("on_source_error", request->on_source_error, error) &&
                                       check_action ("on_target_error", request->on_target_error, error));
 }
+
+const char *
+bk_backup_request_repository (const BkBackupRequest *request)
+{
+  if (request->target)
+    return NULL;
+  return request->repository ? request->repository : "default";
+}

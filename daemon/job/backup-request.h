@@ -13,3 +13,6 @@ gboolean bk_backup_request_check (const BkBackupRequest *request, GError **error
  * @mode: the one decided on. INVALID. */
 gboolean bk_backup_request_check_mode (const BkBackupRequest *request, const char *mode,
                                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The name of the repository that the backup goes to; NULL when it has a target of its own. */
+const char *bk_backup_request_repository (const BkBackupRequest *request);

@@ -3,6 +3,8 @@
 
 #include "checkpoint-fold.h"
 
+#include <string.h>
+
 gboolean
 bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GPtrArray *folds, GError **error)
 {
@@ -18,4 +20,39 @@ bk_checkpoint_forget (BkCatalog *catalog, const char *vm, const char *id, GPtrAr
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&failure));
   return FALSE;
+}
+
+/* True when @disk was in @checkpoint. */
+static bool
+take_disk_out (BkCheckpointInfo *checkpoint, const char *name)
+{
+  for (unsigned i = 0; checkpoint->disks && i < checkpoint->disks->len; i++) {
+    BkCheckpointDisk *disk = checkpoint->disks->pdata[i];
+    if (strcmp (disk->name, name) != 0)
+      continue;
+    g_ptr_array_remove_index (checkpoint->disks, i);
+    bk_checkpoint_disk_free (disk);
+    return true;
+  }
+  return false;
+}
+
+gboolean
+bk_checkpoint_forget_before (BkCatalog *catalog, const char *vm, const char *disk, const char *id, GError **error)
+{
+  g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, vm, error);
+  if (checkpoints == NULL)
+    return FALSE;
+  for (unsigned i = 0; i < checkpoints->len; i++) {
+    BkCheckpointInfo *checkpoint = checkpoints->pdata[i];
+    if (strcmp (checkpoint->id, id) == 0)
+      break;
+    if (!take_disk_out (checkpoint, disk))
+      continue;
+    gboolean ok = checkpoint->disks->len > 0 ? bk_catalog_put_checkpoint (catalog, checkpoint, error)
+                                             : bk_catalog_remove_checkpoint (catalog, checkpoint->id, error);
+    if (!ok)
+      return FALSE;
+  }
+  return TRUE;
 }

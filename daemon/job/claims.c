@@ -44,11 +44,14 @@ const char *
 bk_claims_refused (const BkClaims *a, const BkClaims *b)
 {
   GHashTableIter iter;
-  gpointer key, kind;
+  gpointer key, kind, other;
   g_hash_table_iter_init (&iter, a->keys);
-  while (g_hash_table_iter_next (&iter, &key, &kind))
-    if (GPOINTER_TO_INT (kind) == REFUSING && g_hash_table_contains (b->keys, key))
+  while (g_hash_table_iter_next (&iter, &key, &kind)) {
+    if (GPOINTER_TO_INT (kind) != REFUSING || !g_hash_table_lookup_extended (b->keys, key, NULL, &other))
+      continue;
+    if (GPOINTER_TO_INT (other) == REFUSING)
       return key;
+  }
   return NULL;
 }
 

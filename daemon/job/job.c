@@ -179,11 +179,14 @@ publish (BkJob *job)
   bk_event_ring_publish (job->events, "job", info->vm, info->id, bk_struct_to_json (&bk_job_info_struct, info));
 }
 
+/* While a worker has the data, the row keeps what the last step left. */
 static gboolean
 store (BkJob *job, GError **error)
 {
-  g_clear_pointer (&job->record->run, json_object_put);
-  job->record->run = job->kind->to_json (job->data);
+  if (!job->working) {
+    g_clear_pointer (&job->record->run, json_object_put);
+    job->record->run = job->kind->to_json (job->data);
+  }
   return bk_catalog_update_job (job->catalog, job->record, error);
 }
 
@@ -469,6 +472,30 @@ bk_job_start (BkJob *job)
     fail_step (job, g_steal_pointer (&error));
 }
 
+/* --- verbs --- */
+
+/* The state changes before the worker has come to it: who types pause and then resume is not told that nothing was
+ * paused. */
+static void
+hand_over (BkJob *job, BkVerb verb, uint64_t value)
+{
+  BkJobInfo *info = job->record->info;
+  if (job->kind->verb) {
+    job->kind->verb (job, job->data, verb, value);
+  } else {
+    VerbRequest *request = g_new (VerbRequest, 1);
+    *request = (VerbRequest){ verb, value };
+    g_async_queue_push (job->verbs, request);
+  }
+  const char *state = verb == BK_VERB_PAUSE ? "paused" : "running";
+  if (verb == BK_VERB_SPEED)
+    info->speed = value;
+  else if (bk_job_state_may_follow (info->state, state))
+    set_state (job, state);
+  store_or_warn (job);
+  publish (job);
+}
+
 /* --- after a restart --- */
 
 static unsigned
@@ -490,11 +517,13 @@ bk_job_recover (BkJob *job, const char *why)
   unsigned adopt = job->kind->adopt_from ? find_step (job->kind, job->kind->adopt_from) : G_MAXUINT;
   if (!bk_job_is_over (job) && known && job->step >= adopt) {
     g_message ("job %s: going on with step '%s' after a restart", info->id, info->step);
-    if (strcmp (info->state, "paused") == 0)
-      set_state (job, "running");
-    if (!bk_job_state_may_follow (info->state, current_step (job)->state))
+    bool paused = strcmp (info->state, "paused") == 0;
+    if (paused || !bk_job_state_may_follow (info->state, current_step (job)->state))
       set_state (job, "running");
     run_step (job);
+    /* QEMU has kept it paused, too: only somebody who asks for it lets it go on. */
+    if (paused && bk_job_verb_allowed (BK_VERB_PAUSE, info->state, job->kind->verbs))
+      hand_over (job, BK_VERB_PAUSE, 0);
     return;
   }
   if (!known)
@@ -523,8 +552,6 @@ bk_job_detach (BkJob *job)
   g_cancellable_cancel (job->cancellable);
 }
 
-/* --- verbs --- */
-
 static void
 end_queued (BkJob *job)
 {
@@ -532,19 +559,6 @@ end_queued (BkJob *job)
   g_clear_error (&job->reason);
   job->reason = g_error_new (BK_ERROR, BK_ERROR_CANCELLED, "cancelled on request");
   end_undone (job, true);
-}
-
-static void
-apply_verb (BkJob *job, BkVerb verb, uint64_t value)
-{
-  BkJobInfo *info = job->record->info;
-  const char *state = verb == BK_VERB_PAUSE ? "paused" : "running";
-  if (verb == BK_VERB_SPEED)
-    info->speed = value;
-  else if (bk_job_state_may_follow (info->state, state))
-    set_state (job, state);
-  store_or_warn (job);
-  publish (job);
 }
 
 gboolean
@@ -563,14 +577,7 @@ bk_job_verb (BkJob *job, BkVerb verb, uint64_t value, GError **error)
       end_queued (job);
     return TRUE;
   }
-  if (job->kind->verb) {
-    job->kind->verb (job, job->data, verb, value);
-    apply_verb (job, verb, value);
-    return TRUE;
-  }
-  VerbRequest *request = g_new (VerbRequest, 1);
-  *request = (VerbRequest){ verb, value };
-  g_async_queue_push (job->verbs, request);
+  hand_over (job, verb, value);
   return TRUE;
 }
 
@@ -583,28 +590,6 @@ bk_job_next_verb (BkJob *job, BkVerb *verb, uint64_t *value)
   *verb = request->verb;
   *value = request->value;
   return true;
-}
-
-typedef struct {
-  BkJob *job;
-  VerbRequest request;
-} VerbDone;
-
-static gboolean
-finish_verb (gpointer user_data)
-{
-  g_autofree VerbDone *done = user_data;
-  g_autoptr (BkJob) job = done->job;
-  apply_verb (job, done->request.verb, done->request.value);
-  return G_SOURCE_REMOVE;
-}
-
-void
-bk_job_verb_done (BkJob *job, BkVerb verb, uint64_t value)
-{
-  VerbDone *done = g_new (VerbDone, 1);
-  *done = (VerbDone){ bk_job_ref (job), { verb, value } };
-  g_idle_add_full (G_PRIORITY_DEFAULT, finish_verb, done, NULL);
 }
 
 void

@@ -90,7 +90,7 @@ void bk_job_settle (BkJob *job);
 /* Ends the worker without undo or change of state: the daemon stops, and the next one recovers the job. */
 void bk_job_detach (BkJob *job);
 
-/* CONFLICT when the table says no. */
+/* Changes state or speed at once; the worker carries it out within half a second. CONFLICT when the table says no. */
 gboolean bk_job_verb (BkJob *job, BkVerb verb, uint64_t value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- for kinds --- */
@@ -100,8 +100,6 @@ GCancellable *bk_job_cancellable (BkJob *job);
 
 /* Worker thread: the next pause, resume or speed that waits to be carried out; FALSE when none does. */
 bool bk_job_next_verb (BkJob *job, BkVerb *verb, uint64_t *value);
-/* Worker thread: @verb has been carried out; changes state or speed of the job on the main thread. */
-void bk_job_verb_done (BkJob *job, BkVerb verb, uint64_t value);
 /* record functions: the job ends as partial instead of completed. */
 void bk_job_set_partial (BkJob *job, const GError *error);
 

@@ -27,6 +27,10 @@ select_default (const BkPlanInput *input, GPtrArray *selected, GError **error)
       g_ptr_array_add (selected, input->vm->disks->pdata[i]);
   if (selected->len > 0)
     return TRUE;
+  if (input->vm->disks->len == 0) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "VM '%s' has no disks", input->request->vm);
+    return FALSE;
+  }
   g_autofree char *names = disk_names (input->vm->disks);
   g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
                "VM '%s' has no writable disk with a medium; name the disks to back up (there are: %s)",
@@ -127,6 +131,11 @@ choose_mode (const BkPlanInput *input, char **reason)
   *reason = NULL;
   if (g_strcmp0 (input->request->mode, "push-direct") == 0)
     return "push-direct";
+  /* Which areas its top image holds QEMU before 8.0 does not tell reliably through a snapshot. */
+  if (g_strcmp0 (input->request->sync, "top") == 0) {
+    *reason = g_strdup ("sync 'top' reads the disk itself; so writes of the guest wait for the target");
+    return "push-direct";
+  }
   g_autofree char *obstacle = why_no_snapshot (input);
   if (obstacle) {
     *reason = g_strdup_printf ("%s; so writes of the guest wait for the target", obstacle);
@@ -140,11 +149,15 @@ choose_mode (const BkPlanInput *input, char **reason)
 /* --- one disk --- */
 
 static bool
-is_our_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap *bitmap)
+has_our_name (const BkPlanInput *input, const BkBitmap *bitmap)
 {
   g_autofree char *prefix = g_strdup_printf ("bkd-%s-cp-", input->instance);
-  if (g_str_has_prefix (bitmap->name, prefix))
-    return true;
+  return g_str_has_prefix (bitmap->name, prefix);
+}
+
+static bool
+is_known_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap *bitmap)
+{
   for (unsigned i = 0; i < input->checkpoints->len; i++) {
     const BkCheckpointDisk *entry = bk_checkpoint_chain_entry (input->checkpoints->pdata[i], disk->name);
     if (entry && g_strcmp0 (entry->bitmap, bitmap->name) == 0)
@@ -153,14 +166,17 @@ is_our_checkpoint (const BkPlanInput *input, const BkDisk *disk, const BkBitmap 
   return false;
 }
 
-/* Ours that a crash has spoilt; what belongs to others is not touched. (transfer full) */
+/* Ours that a crash has spoilt, or that no checkpoint stands for any more (the VM was removed and added again);
+ * what belongs to others is not touched. (transfer full) */
 static GStrv
 find_stale (const BkPlanInput *input, const BkDisk *disk)
 {
   g_autoptr (GStrvBuilder) stale = g_strv_builder_new ();
   for (unsigned i = 0; disk->bitmaps && i < disk->bitmaps->len; i++) {
     const BkBitmap *bitmap = disk->bitmaps->pdata[i];
-    if (bitmap->inconsistent && is_our_checkpoint (input, disk, bitmap))
+    bool ours = has_our_name (input, bitmap);
+    bool known = is_known_checkpoint (input, disk, bitmap);
+    if (bitmap->inconsistent ? ours || known : ours && !known)
       g_strv_builder_add (stale, bitmap->name);
   }
   return g_strv_builder_end (stale);
@@ -268,6 +284,8 @@ plan_run (const BkPlanInput *input, const char *mode, GError **error)
     if (planned == NULL)
       return NULL;
     g_ptr_array_add (run->disks, planned);
+    if (input->request->target)
+      planned->target = bk_target_for_disk (input->request, planned->name, disks->len, error);
   }
   return g_steal_pointer (&run);
 }
@@ -291,6 +309,7 @@ bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error)
 static gboolean
 name_target (BkRunDisk *disk, const BkBackupRequest *request, unsigned n_disks, const char *folder, GError **error)
 {
+  g_clear_pointer (&disk->target, g_free);
   if (request->target) {
     disk->target = bk_target_for_disk (request, disk->name, n_disks, error);
     return disk->target != NULL;

@@ -16,12 +16,12 @@
  * With a target of its own, auto means full.
  *
  * Mode: auto and push mean the snapshot push where the hypervisor has it and there is scratch space, else the
- * direct push, with the reason. pull is INVALID in this version. A run of one mode for all disks.
+ * direct push, with the reason; so does sync=top. pull is INVALID in this version. A run of one mode for all disks.
  *
  * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
  * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
  * exists, is sound and records. stale_bitmaps are bitmaps of ours (by the checkpoints given, or by name
- * "bkd-INSTANCE-cp-") on the disk that are inconsistent.
+ * "bkd-INSTANCE-cp-") on the disk that are inconsistent, or that none of the checkpoints knows.
  */
 #pragma once
 

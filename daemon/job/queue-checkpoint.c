@@ -129,6 +129,20 @@ describe (Op *op)
   return checkpoint;
 }
 
+static gboolean
+check_writable (const BkRun *run, GError **error)
+{
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = run->disks->pdata[i];
+    if (disk->checkpoint)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' is read-only: it does not change, and takes no checkpoint; leave it out",
+                 disk->name);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 /* The disks, their newest bitmaps and what they can keep: as for a full backup to nowhere. */
 static gboolean
 plan_checkpoint (Op *op, GError **error)
@@ -148,7 +162,10 @@ plan_checkpoint (Op *op, GError **error)
   };
   g_autofree char *reason = NULL;
   op->run = bk_plan_backup (&input, &reason, error);
-  return op->run != NULL;
+  if (op->run == NULL || !check_writable (op->run, error))
+    return FALSE;
+  op->run->prefix = g_strdup_printf ("bkd-%s-cp", input.instance); /* of its bitmaps: it has nothing else in QEMU */
+  return TRUE;
 }
 
 static gboolean

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Shared by the files of the queue: queue.c (jobs), queue-checkpoint.c (checkpoints without a backup).
+ * Shared by the files of the queue: queue.c (which jobs there are, and which may run), queue-submit.c (new ones),
+ * queue-recover.c (those that an earlier daemon left), queue-checkpoint.c (checkpoints without a backup).
  */
 #pragma once
 
+#include "backup-job.h"
 #include "claims.h"
 #include "job.h"
 #include "queue.h"
@@ -32,5 +34,22 @@ struct BkQueue {
 /* CONFLICT when @claims meets a job's or an operation's. */
 gboolean bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error);
 
+/* Takes a job on whose row is stored. @record, @data, @claims: (transfer full). Returns: (transfer none). */
+BkJob *bk_queue_add (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpointer data, BkClaims *claims);
+/* Starts what may start now. */
+void bk_queue_schedule (BkQueue *queue);
+/* Over, but something of it is still in the VM. */
+bool bk_queue_entry_is_unsettled (const BkQueueEntry *entry);
+bool bk_queue_entry_is_of_vm (const BkQueueEntry *entry, const char *vm);
+
+/* What the kinds need and claim, for new jobs and for those of an earlier daemon. (transfer full) */
+BkBackupJobContext bk_queue_backup_context (BkQueue *queue, BkVm *vm);
+/* @disks: BkJobDisk. */
+BkClaims *bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks);
+/* @data: of the restore job. */
+BkClaims *bk_queue_restore_claims (const BkBackupInfo *backup, gpointer data);
+BkClaims *bk_queue_delete_claims (const BkBackupInfo *backup);
+/* The data of the job that deletes @backup. NOT_FOUND, UNREACHABLE for its repository. */
+gpointer bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error);
 /* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
 void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);

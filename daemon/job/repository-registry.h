@@ -29,3 +29,6 @@ GPtrArray *bk_repository_registry_list (BkRepositoryRegistry *registry);
 BkRepositoryInfo *bk_repository_registry_info (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* (transfer full). @name NULL = "default". NOT_FOUND, UNREACHABLE. */
 BkArchive *bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Whether something other than a backup may be written at @path (absolute, need not exist; links are followed): not in
+ * a repository, whose images other backups stand on, and not in the state directory. INVALID. */
+gboolean bk_repository_registry_check_outside (BkRepositoryRegistry *registry, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -100,10 +100,18 @@ class Site:
         folder = self.folder / ("restore-%d" % self.restores)
         self.ctl("restore", backup, "--output", folder, "--format", form, "--wait")
         contents = {}
-        for file in sorted(folder.iterdir()):
+        for disk, file in self._restored(backup, folder, form):
             image.check_format(file, form)
-            contents[file.stem] = image.check_content(file, form, file.stem, self.guest.writing)
+            contents[disk] = image.check_content(file, form, disk, self.guest.writing)
         return contents
+
+    def _restored(self, backup, output, form):
+        """A backup of one disk is restored to that path itself, one of several to files in a folder there."""
+        disks = [disk["name"] for disk in self.ctl("backup", "show", backup)["disks"]]
+        if len(disks) == 1:
+            return [(disks[0], output)]
+        assert sorted(file.name for file in output.iterdir()) == ["%s.%s" % (disk, form) for disk in disks]
+        return [(disk, output / ("%s.%s" % (disk, form))) for disk in disks]
 
     def check_restored(self, job, form="raw"):
         """Restores the backup of @job: both disks, of one point in time, not older than when the job was started."""

@@ -82,9 +82,9 @@ class Daemon:
     def kill(self):
         process.kill(self.process)
 
-    def run(self, *arguments):
+    def run(self, *arguments, host=None):
         """backupctl with these arguments. Returns a Result, whatever came out."""
-        command = [str(self.backupctl), "--host", self.address] + [str(argument) for argument in arguments]
+        command = [str(self.backupctl), "--host", host or self.address] + [str(argument) for argument in arguments]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS, env=environment())
         return Result(["backupctl"] + command[3:], done)
 

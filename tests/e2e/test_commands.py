@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What people type and what comes back: output, exit statuses, the verbs of a job."""
 
+import daemon as daemon_module
 from conftest import VM, levels
 
 
@@ -57,7 +58,7 @@ def test_errors_name_what_there_is(site):
 
 
 def test_unreachable(site, tmp_path):
-    assert site.run("--host", "unix:%s" % (tmp_path / "nobody.sock"), "list").status == 6
+    assert site.run("list", host="unix:%s" % (tmp_path / "nobody.sock")).status == 6
     site.ctl("vm", "add", "off", "--qmp", tmp_path / "off.sock")
     assert {vm["name"]: vm["state"] for vm in site.ctl("vm", "list")["items"]}["off"] in ("connecting", "unreachable")
     site.ctl("start", "--vm", "off", status=6)
@@ -109,3 +110,17 @@ def test_pause_resume_speed(site):
     assert (done["state"], done["actions"]) == ("completed", [])
     done["synced"] = job["synced"]
     site.check_restored(done)
+
+
+def test_relative_paths_on_the_command_line(tmp_path, monkeypatch):
+    """They start here, and are still right when the daemon has gone elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    running = daemon_module.Daemon(".")
+    assert running.address == "unix:backupd.sock"
+    running.start()
+    assert running.ctl("vm", "list")["items"] == []
+    monkeypatch.chdir("/")
+    elsewhere = running.run("repo", "list", host="unix:%s" % (tmp_path / "backupd.sock"))
+    assert elsewhere.status == 0 and str(tmp_path / "state") in elsewhere.out, elsewhere
+    monkeypatch.chdir(tmp_path)
+    assert running.end() == 0

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Backups of a writing guest, and what comes back from them."""
 
+import os
+import subprocess
+
 import pytest
 
 import image
+import process
 from conftest import VM, disk_of, levels
 
 BOTH_FULL = {"vda": "full", "vdb": "full"}
@@ -124,3 +128,27 @@ def test_target_file_of_its_own(site, form):
     assert (job["state"], job["repository"]) == ("completed", None)
     image.check_format(target, form)
     assert image.check_content(target, form, "vda", site.guest.writing).step >= job["synced"]
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A block device that is larger than the disk, and not empty."""
+    path = tmp_path / "device"
+    path.write_bytes(b"old" * (48 << 20))
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make a loop device")
+    made = subprocess.run(["losetup", "--find", "--show", str(path)], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip("cannot make a loop device: " + made.stderr.strip())
+    yield made.stdout.strip()
+    process.run(["losetup", "--detach", made.stdout.strip()])
+
+
+def test_target_device_that_is_larger_than_the_disk(site, device, tmp_path):
+    job = site.backup("--disks", "vda", "--target", device, "--format", "raw")
+    assert job["state"] == "completed"
+    size = disk_of(job, "vda")["size"]
+    with open(device, "rb") as copy:
+        (tmp_path / "copy").write_bytes(copy.read(size))
+        assert copy.read() == ((b"old" * (48 << 20))[size:]), "what lies behind the disk is not ours"
+    assert image.check_content(tmp_path / "copy", "raw", "vda", site.guest.writing).step >= job["synced"]

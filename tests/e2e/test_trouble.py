@@ -52,6 +52,24 @@ def test_daemon_ends_in_good_order_in_the_middle(site):
     site.check_restored(site.backup())
 
 
+def test_paused_job_stays_paused_over_a_restart_of_the_daemon(site):
+    job = site.slow_backup()
+    site.ctl("pause", job["id"])
+    site.daemon.kill()
+    site.daemon.start()
+    paused = site.daemon.wait_job(job["id"], lambda job: job["state"] == "paused", "to be paused again")
+    site.guest.wait_seconds(2)
+    still = site.daemon.job(job["id"])
+    assert (still["state"], "resume" in still["actions"]) == ("paused", True)
+    assert still["bytes_transferred"] <= paused["bytes_transferred"] + (2 << 20)
+    assert site.ctl("resume", job["id"])["state"] == "running"
+    site.ctl("speed", job["id"], "0")
+    site.ctl("watch", job["id"])
+    done = site.daemon.job(job["id"])
+    done["synced"] = job["synced"]
+    site.check_restored(done)
+
+
 def test_qemu_killed_in_the_middle(site):
     first = site.backup()
     site.guest.wait_steps(10)

@@ -3,12 +3,17 @@
  * The client and the commands against a real qemu-storage-daemon, and where that lacks a command, against a
  * qemu-system-x86_64.
  */
+#include "nbd-uri.h"
 #include "process.h"
 #include "qmp-commands.h"
+#include "qmp-features.h"
+#include "qmp-job.h"
+#include "qmp-transaction.h"
 #include "suite.h"
 #include "worker.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +24,7 @@ typedef struct {
   char *socket;
   bool traced; /* its syncs are in the file "strace" */
   BkProcess *process;
+  BkProcess *server; /* of NBD, where a test has one */
   BkQmpClient *client;
 } Daemon;
 
@@ -379,6 +385,19 @@ END_TEST
 
 /* --- hung servers --- */
 
+/* *@connection gets (transfer full) the socket, which cuts the server off when it is shut down. */
+static gboolean
+add_nbd (const Daemon *daemon, const char *node, unsigned flags, GSocketConnection **connection, GError **error)
+{
+  g_autofree char *text = g_strdup_printf ("nbd+unix:///?socket=%s/nbd", daemon->folder);
+  g_autoptr (BkNbdUri) uri = bk_nbd_uri_parse (text, error);
+  *connection = bk_nbd_uri_connect (uri, NULL, error);
+  if (*connection == NULL)
+    return FALSE;
+  int fd = g_socket_get_fd (g_socket_connection_get_socket (*connection));
+  return bk_qmp_add_nbd (daemon->client, node, fd, uri->export_name, flags, NULL, error);
+}
+
 /* True when the command is answered within half a second. @actions: of a transaction. */
 static bool
 answers (const Daemon *daemon, const char *name, json_object *actions)
@@ -400,9 +419,9 @@ yanks (gpointer data)
 {
   Daemon *daemon = data;
   g_autoptr (GError) error = NULL;
-  g_autofree char *uri = g_strdup_printf ("nbd+unix:///?socket=%s/nbd", daemon->folder);
+  g_autoptr (GSocketConnection) connection = NULL;
   ready (daemon);
-  gboolean ok = bk_qmp_add_nbd (daemon->client, "bkd-1-t0", uri, 0, NULL, &error);
+  gboolean ok = add_nbd (daemon, "bkd-1-t0", 0, &connection, &error);
   bk_assert_no_error (error);
   ck_assert (ok);
   add_source (daemon, "null", 8 * MIB);
@@ -441,6 +460,47 @@ START_TEST (yanks_a_hung_server)
 }
 END_TEST
 
+/* Yank cannot free QEMU from a stopped server on a unix socket; shutting down our duplicate of the socket can. */
+static void
+cuts_off (gpointer data)
+{
+  Daemon *daemon = data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GSocketConnection) connection = NULL;
+  ready (daemon);
+  gboolean ok = add_nbd (daemon, "bkd-1-t0", 0, &connection, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+  add_source (daemon, "null", 8 * MIB);
+  g_autoptr (BkQmpWatch) watch = bk_qmp_watch_new (daemon->client, "bkd-1-");
+  bk_process_signal (daemon->server, SIGSTOP);
+  BkQmpBackup backup = { .job = "bkd-1-j0", .device = "null", .target = "bkd-1-t0", .sync = "full" };
+  json_object *actions = json_object_new_array ();
+  bk_qmp_action_backup (actions, &backup);
+  transact (daemon, actions);
+  actions = json_object_new_array ();
+  bk_qmp_action_bitmap_add (actions, "null", "b", false, false);
+  ck_assert (!answers (daemon, "transaction", actions));
+  ck_assert (!answers (daemon, "query-jobs", NULL));
+  bk_nbd_cut (connection);
+  BkQmpJob *job = wait_concluded (daemon, watch, "bkd-1-j0");
+  ck_assert_ptr_nonnull (job->error);
+  bk_qmp_job_free (job);
+}
+
+START_TEST (cuts_off_a_stopped_server)
+{
+  Daemon daemon = { 0 };
+  daemon_start (&daemon, true);
+  g_autofree char *socket = g_build_filename (daemon.folder, "nbd", NULL);
+  const char *const argv[] = { "nbdkit", "-f", "-U", socket, "memory", "8M", NULL };
+  daemon.server = bk_process_start_listening (argv, socket);
+  bk_worker_run (cuts_off, &daemon);
+  bk_process_free (daemon.server);
+  daemon_stop (&daemon);
+}
+END_TEST
+
 /* --- closing a target --- */
 
 /* The target lies on an NBD server that can be made to fail all writes. */
@@ -462,11 +522,11 @@ reopens (gpointer data)
   Daemon *daemon = data;
   g_autoptr (GError) error = NULL;
   g_autofree char *trigger = g_build_filename (daemon->folder, "trigger", NULL);
-  g_autofree char *uri = g_strdup_printf ("nbd+unix:///?socket=%s/nbd", daemon->folder);
+  g_autoptr (GSocketConnection) connection = NULL;
   BkProcess *server = NULL;
   start_failing (daemon, &server, trigger);
   ready (daemon);
-  gboolean ok = bk_qmp_add_nbd (daemon->client, "tf", uri, BK_QMP_CACHE_NO_FLUSH, NULL, &error)
+  gboolean ok = add_nbd (daemon, "tf", BK_QMP_CACHE_NO_FLUSH, &connection, &error)
                 && bk_qmp_add_format (daemon->client, "qcow2", "t", "tf", BK_QMP_CACHE_NO_FLUSH, NULL, &error);
   bk_assert_no_error (error);
   ck_assert (ok);
@@ -486,7 +546,7 @@ reopens (gpointer data)
 
 START_TEST (reopening_tells_of_lost_metadata)
 {
-  in_worker (false, reopens);
+  in_worker (true, reopens);
 }
 END_TEST
 
@@ -680,7 +740,7 @@ int
 main (void)
 {
   const TTest *const tests[] = { connects_and_asks,      runs_a_job_and_sees_its_events,   opens_a_file_by_descriptor,
-                                 merges_bitmaps,         controls_a_job,                   yanks_a_hung_server,
+                                 merges_bitmaps,         controls_a_job,                   yanks_a_hung_server, cuts_off_a_stopped_server,
                                  reopening_tells_of_lost_metadata, no_flush_is_no_fdatasync, inserts_filters_at_every_device,
                                  knows_the_features, NULL };
   return bk_suite_run ("qmp-qemu", tests);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bk-types.h"
 #include "layout.h"
 #include "suite.h"
 
@@ -25,7 +26,7 @@ static const struct {
 START_TEST (escapes_and_back)
 {
   for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
-    g_autofree char *text = bk_layout_escape (rows[i].name);
+    g_autofree char *text = bk_path_component_escape (rows[i].name);
     ck_assert_str_eq (text, rows[i].text);
     g_autofree char *name = bk_layout_unescape (text);
     ck_assert_pstr_eq (name, rows[i].name);

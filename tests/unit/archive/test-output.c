@@ -2,6 +2,7 @@
 #include "image.h"
 #include "suite.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,6 +54,25 @@ START_TEST (checks_files)
 }
 END_TEST
 
+/* As QEMU does it, even for what it only reads. */
+START_TEST (refuses_what_another_program_has_locked)
+{
+  folder = bk_suite_folder ();
+  g_autofree char *file = g_build_filename (folder, "file", NULL);
+  ck_assert (g_file_set_contents (file, "old", -1, NULL));
+  int fd = open (file, O_RDWR | O_CLOEXEC);
+  struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1 };
+  ck_assert_int_eq (fcntl (fd, F_OFD_SETLK, &lock), 0);
+  assert_check ("file", "raw", true, BK_ERROR_CONFLICT);
+  g_autoptr (GError) error = NULL;
+  ck_assert (!bk_output_check_unused (file, &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  close (fd);
+  assert_check ("file", "raw", true, -1);
+  g_free (folder);
+}
+END_TEST
+
 START_TEST (refuses_relative_paths_and_odd_formats)
 {
   g_autoptr (GError) error = NULL;
@@ -67,6 +87,6 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { tells_kinds, checks_files, refuses_relative_paths_and_odd_formats, NULL };
+  const TTest *const tests[] = { tells_kinds, checks_files, refuses_what_another_program_has_locked, refuses_relative_paths_and_odd_formats, NULL };
   return bk_suite_run ("output", tests);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "qmp-commands.h"
+#include "qmp-features.h"
 #include "qmp-schema.h"
 #include "suite.h"
 

@@ -127,8 +127,8 @@ START_TEST (refuses_garbage)
   REFUSED ("null\n", "not a JSON object");
   REFUSED ("42\n", "not a JSON object");
   REFUSED ("{\n", "not valid JSON");
-  REFUSED ("{} {}\n", "more text");
-  REFUSED ("{}\0\n", "more text");
+  REFUSED ("{} {}\n", "not valid JSON");
+  REFUSED ("{}\0\n", "not valid JSON");
   REFUSED ("\0\0\0\n", "'?\?\?'");
   REFUSED ("{\"a\": \"\0\"}\n", "not valid JSON");
   REFUSED ("{\"a\": \"\xff\"}\n", "not valid JSON");

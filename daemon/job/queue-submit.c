@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "queue-private.h"
+
+#include "background.h"
+#include "backup-progress.h"
+#include "backup-request.h"
+#include "delete-job.h"
+#include "image.h"
+#include "restore-job.h"
+#include "ulid.h"
+
+#include <string.h>
+
+static gboolean
+check_new_id (BkQueue *queue, const char *id, GError **error)
+{
+  if (id == NULL)
+    return TRUE;
+  if (!bk_id_is_valid (id)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/id: '%s' is no job ID; use 1 to 64 of A-Z a-z 0-9 . _ -", id);
+    return FALSE;
+  }
+  g_autoptr (BkJobRecord) record = bk_catalog_get_job (queue->catalog, id, NULL);
+  if (record == NULL || strcmp (record->info->id, id) != 0)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "there is a job '%s' already (%s)", id, record->info->state);
+  return FALSE;
+}
+
+static BkJobRecord *
+new_record (const char *id, const char *kind, const char *vm, json_object *request)
+{
+  BkJobRecord *record = g_new0 (BkJobRecord, 1);
+  record->info = g_new0 (BkJobInfo, 1);
+  record->info->id = id ? g_strdup (id) : bk_ulid_new ();
+  record->info->kind = g_strdup (kind);
+  record->info->vm = g_strdup (vm);
+  record->info->state = g_strdup ("queued");
+  record->info->created_at = g_get_real_time ();
+  record->info->eta_seconds = -1;
+  record->request = request;
+  return record;
+}
+
+/* Stores the row and queues the job. @record, @data, @claims: (transfer full), freed on failure as well. */
+static BkJobInfo *
+admit (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpointer data, BkClaims *claims, GError **error)
+{
+  if (!bk_queue_check_claims (queue, claims, error) || !bk_catalog_insert_job (queue->catalog, record, error)) {
+    bk_job_record_free (record);
+    kind->free (data);
+    bk_claims_free (claims);
+    return NULL;
+  }
+  g_autoptr (BkJob) job = bk_job_ref (bk_queue_add (queue, record, kind, data, claims));
+  bk_queue_schedule (queue);
+  return bk_job_snapshot (job);
+}
+
+/* --- backup --- */
+
+BkClaims *
+bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks)
+{
+  BkClaims *claims = bk_claims_new ();
+  bk_claims_add_waiting (claims, false, "chain of VM '%s'", request->vm);
+  for (unsigned i = 0; disks && i < disks->len; i++)
+    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", ((const BkJobDisk *)disks->pdata[i])->name, request->vm);
+  if (request->target)
+    bk_claims_add_refusing (claims, "target '%s'", request->target);
+  return claims;
+}
+
+typedef struct {
+  BkQueue *queue;
+  BkBackupRequest *request;
+  BkVm *vm;
+  bool plan_only;
+  BkVmState *state;
+  GError *error;
+  GTask *task;
+} Submit;
+
+static void
+submit_free (Submit *submit)
+{
+  submit->queue->pending--;
+  bk_backup_request_free (submit->request);
+  g_clear_pointer (&submit->vm, bk_vm_unref);
+  g_clear_pointer (&submit->state, bk_vm_state_free);
+  g_clear_error (&submit->error);
+  g_object_unref (submit->task);
+  g_free (submit);
+}
+
+static void
+submit_work (gpointer user_data)
+{
+  Submit *submit = user_data;
+  submit->state = bk_backend_inspect (bk_vm_backend (submit->vm), NULL, &submit->error);
+}
+
+BkBackupJobContext
+bk_queue_backup_context (BkQueue *queue, BkVm *vm)
+{
+  bool settling = false;
+  for (unsigned i = 0; i < queue->entries->len; i++) {
+    const BkQueueEntry *entry = queue->entries->pdata[i];
+    settling |= bk_queue_entry_is_unsettled (entry) && bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
+  }
+  return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, settling };
+}
+
+static BkJobInfo *
+admit_backup (Submit *submit, const BkRun *run, GError **error)
+{
+  const BkBackupRequest *request = submit->request;
+  BkBackupJobContext context = bk_queue_backup_context (submit->queue, submit->vm);
+  BkJobRecord *record = new_record (request->id, "backup", request->vm, bk_struct_to_json (&bk_backup_request_struct, request));
+  /* One ID for job, backup and checkpoint, so that people need to remember only one. */
+  const char *backup_id = request->id ? NULL : record->info->id;
+  gpointer data = bk_backup_job_data_new (&context, request, backup_id, NULL, error);
+  record->info->mode = g_strdup (run->mode);
+  record->info->repository = g_strdup (bk_backup_request_repository (request));
+  record->info->speed = request->speed;
+  record->info->disks = bk_backup_progress_rows (run);
+  BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
+  return admit (submit->queue, record, &bk_backup_job_kind, data, claims, error);
+}
+
+/* A disk that a job has in hand must be reported as that, not as a disk with strange nodes on it. */
+static gboolean
+check_busy_disks (Submit *submit, GError **error)
+{
+  g_autoptr (BkClaims) claims = bk_claims_new ();
+  for (unsigned i = 0; i < submit->state->disks->len; i++) {
+    const BkDisk *disk = submit->state->disks->pdata[i];
+    if (disk->in_use == NULL)
+      continue;
+    bool asked = submit->request->disks == NULL || submit->request->disks[0] == NULL ? bk_disk_is_default (disk) : false;
+    for (size_t d = 0; submit->request->disks && submit->request->disks[d] && !asked; d++)
+      asked = bk_disk_resolve (submit->state->disks, submit->request->disks[d], NULL) == disk;
+    if (asked)
+      bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", disk->name, submit->request->vm);
+  }
+  return bk_queue_check_claims (submit->queue, claims, error);
+}
+
+static void
+submit_done (gpointer user_data)
+{
+  Submit *submit = user_data;
+  BkQueue *queue = submit->queue;
+  g_autoptr (GError) error = g_steal_pointer (&submit->error);
+  g_autoptr (BkPlanInfo) plan = NULL;
+  g_autoptr (BkRun) run = NULL;
+  BkJobInfo *info = NULL;
+  if (queue->stopping && error == NULL)
+    g_set_error (&error, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
+  if (error == NULL && check_new_id (queue, submit->request->id, &error) && check_busy_disks (submit, &error)) {
+    BkBackupJobContext context = bk_queue_backup_context (queue, submit->vm);
+    run = bk_backup_job_plan (&context, queue->catalog, submit->request, submit->state, NULL, NULL, &plan, &error);
+  }
+  if (run && !submit->plan_only)
+    info = admit_backup (submit, run, &error);
+  if (error)
+    g_task_return_error (submit->task, g_steal_pointer (&error));
+  else if (submit->plan_only)
+    g_task_return_pointer (submit->task, g_steal_pointer (&plan), (GDestroyNotify)bk_plan_info_free);
+  else
+    g_task_return_pointer (submit->task, info, (GDestroyNotify)bk_job_info_free);
+  submit_free (submit);
+}
+
+static void
+submit_backup (BkQueue *queue, const BkBackupRequest *request, bool plan_only, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
+  g_autoptr (BkVm) vm = NULL;
+  if (!check_new_id (queue, request->id, &error) || (vm = bk_vm_registry_get (queue->vms, request->vm, &error)) == NULL) {
+    g_task_return_error (task, g_steal_pointer (&error));
+    return;
+  }
+  for (unsigned i = 0; i < queue->entries->len; i++) {
+    const BkQueueEntry *entry = queue->entries->pdata[i];
+    if (bk_queue_entry_is_of_vm (entry, request->vm) && bk_job_is_over (entry->job))
+      bk_job_settle (entry->job);
+  }
+  Submit *submit = g_new0 (Submit, 1);
+  queue->pending++;
+  submit->queue = queue;
+  submit->request = bk_struct_copy (&bk_backup_request_struct, request);
+  submit->vm = g_steal_pointer (&vm);
+  submit->plan_only = plan_only;
+  submit->task = g_steal_pointer (&task);
+  bk_background_run (submit_work, submit_done, submit);
+}
+
+void
+bk_queue_submit_backup_async (BkQueue *queue, const BkBackupRequest *request, GAsyncReadyCallback callback, gpointer user_data)
+{
+  submit_backup (queue, request, false, callback, user_data);
+}
+
+BkJobInfo *
+bk_queue_submit_backup_finish (BkQueue *queue G_GNUC_UNUSED, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer (G_TASK (result), error);
+}
+
+void
+bk_queue_plan_backup_async (BkQueue *queue, const BkBackupRequest *request, GAsyncReadyCallback callback, gpointer user_data)
+{
+  submit_backup (queue, request, true, callback, user_data);
+}
+
+BkPlanInfo *
+bk_queue_plan_backup_finish (BkQueue *queue G_GNUC_UNUSED, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer (G_TASK (result), error);
+}
+
+/* --- restore, delete --- */
+
+BkClaims *
+bk_queue_restore_claims (const BkBackupInfo *backup, gpointer data)
+{
+  BkClaims *claims = bk_claims_new ();
+  bk_claims_add_waiting (claims, false, "chain of VM '%s'", backup->vm);
+  for (const char *const *output = bk_restore_job_outputs (data); *output; output++)
+    bk_claims_add_refusing (claims, "output '%s'", *output);
+  return claims;
+}
+
+static gboolean
+check_output (BkQueue *queue, const char *output, GError **error)
+{
+  return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
+}
+
+BkJobInfo *
+bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
+{
+  if (!check_new_id (queue, request->id, error))
+    return NULL;
+  g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
+  if (backup == NULL || !check_output (queue, request->output, error))
+    return NULL;
+  gpointer data = bk_restore_job_data_new (request, backup, error);
+  if (data == NULL)
+    return NULL;
+  BkJobRecord *record = new_record (request->id, "restore", backup->vm, bk_struct_to_json (&bk_restore_request_struct, request));
+  record->info->repository = g_strdup (backup->repository);
+  record->info->backup_id = g_strdup (backup->id);
+  record->info->disks = bk_restore_job_disks (data);
+  record->info->speed = request->speed;
+  return admit (queue, record, &bk_restore_job_kind, data, bk_queue_restore_claims (backup, data), error);
+}
+
+gpointer
+bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error)
+{
+  g_autoptr (BkVm) vm = bk_vm_registry_get (queue->vms, backup->vm, NULL);
+  g_autoptr (BkArchive) archive = NULL;
+  if (backup->repository && (archive = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
+    return NULL;
+  return bk_delete_job_data_new (archive, vm, backup);
+}
+
+BkClaims *
+bk_queue_delete_claims (const BkBackupInfo *backup)
+{
+  BkClaims *claims = bk_claims_new ();
+  bk_claims_add_refusing (claims, "backup '%s'", backup->id);
+  bk_claims_add_waiting (claims, true, "chain of VM '%s'", backup->vm);
+  return claims;
+}
+
+BkJobInfo *
+bk_queue_submit_delete (BkQueue *queue, const char *id, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, id, error);
+  gpointer data = backup ? bk_queue_delete_data (queue, backup, error) : NULL;
+  if (data == NULL)
+    return NULL;
+  json_object *request = json_object_new_object ();
+  json_object_object_add (request, "backup", json_object_new_string (backup->id));
+  BkJobRecord *record = new_record (NULL, "delete", backup->vm, request);
+  record->info->repository = g_strdup (backup->repository);
+  record->info->backup_id = g_strdup (backup->id);
+  return admit (queue, record, &bk_delete_job_kind, data, bk_queue_delete_claims (backup), error);
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repository-registry.h"
+#include "suite.h"
+
+#include <glib/gstdio.h>
+
+typedef struct {
+  char *folder;
+  BkCatalog *catalog;
+  BkRepositoryRegistry *registry;
+} Bench;
+
+/* A daemon's start on @folder. */
+static Bench *
+bench_new (const char *folder)
+{
+  g_autoptr (GError) error = NULL;
+  Bench *bench = g_new0 (Bench, 1);
+  bench->folder = g_strdup (folder);
+  bench->catalog = bk_catalog_open (folder, &error);
+  bk_assert_no_error (error);
+  bench->registry = bk_repository_registry_new (bench->catalog);
+  ck_assert (bk_repository_registry_load (bench->registry, folder, &error));
+  bk_assert_no_error (error);
+  return bench;
+}
+
+static void
+bench_free (Bench *bench)
+{
+  bk_repository_registry_free (bench->registry);
+  bk_catalog_close (bench->catalog);
+  g_free (bench->folder);
+  g_free (bench);
+}
+
+static Bench *
+bench_start (void)
+{
+  g_autofree char *folder = bk_suite_folder ();
+  return bench_new (folder);
+}
+
+static Bench *
+bench_restart (Bench *bench)
+{
+  g_autofree char *folder = g_strdup (bench->folder);
+  bench_free (bench);
+  return bench_new (folder);
+}
+
+static gboolean
+add (Bench *bench, const char *name, const char *path, GError **error)
+{
+  g_autoptr (BkRepositoryInfo) request = g_new0 (BkRepositoryInfo, 1);
+  request->name = g_strdup (name);
+  request->path = g_strdup (path);
+  return bk_repository_registry_add (bench->registry, request, error);
+}
+
+/* Puts a backup without disks into the repository @name, and not into the catalog. */
+static void
+commit_backup (Bench *bench, const char *name, const char *id)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, name, &error);
+  bk_assert_no_error (error);
+  g_autoptr (BkBackupInfo) manifest = g_new0 (BkBackupInfo, 1);
+  manifest->version = 1;
+  manifest->id = g_strdup (id);
+  manifest->vm = g_strdup ("web01");
+  manifest->state = g_strdup ("completed");
+  manifest->point_in_time = 1795402320LL * G_USEC_PER_SEC;
+  manifest->bytes_stored = 1000;
+  manifest->disks = g_ptr_array_new ();
+  ck_assert (bk_archive_begin (archive, "web01", id, &error));
+  ck_assert_msg (bk_archive_commit (archive, manifest, &error), "%s", error ? error->message : "");
+}
+
+static BkRepositoryInfo *
+info (Bench *bench, const char *name)
+{
+  g_autoptr (GError) error = NULL;
+  BkRepositoryInfo *found = bk_repository_registry_info (bench->registry, name, &error);
+  bk_assert_no_error (error);
+  return found;
+}
+
+static void
+assert_info (Bench *bench, const char *name, const char *state, uint64_t backups)
+{
+  g_autoptr (BkRepositoryInfo) found = info (bench, name);
+  ck_assert_str_eq (found->state, state);
+  ck_assert_uint_eq (found->backups, backups);
+  ck_assert_uint_eq (found->bytes_stored, backups * 1000);
+}
+
+START_TEST (makes_one_when_there_is_none)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRepositoryInfo) found = info (bench, "default");
+  g_autofree char *path = g_build_filename (bench->folder, "default", NULL);
+  ck_assert_str_eq (found->path, path);
+  ck_assert_str_eq (found->type, "qcow2");
+  ck_assert_str_eq (found->state, "ok");
+  ck_assert_uint_gt (found->bytes_free, 0);
+  g_autofree char *other = g_build_filename (bench->folder, "other", NULL);
+  ck_assert (add (bench, "other", other, &error));
+  ck_assert (bk_repository_registry_remove (bench->registry, "default", &error));
+  bench = bench_restart (bench);
+  ck_assert_msg (bk_repository_registry_open (bench->registry, NULL, &error) == NULL, "default came back");
+  ck_assert_str_eq (error->message, "no repository 'default'; there is other");
+  bk_assert_error (error, BK_ERROR_NOT_FOUND);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (takes_over_what_is_on_disk)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  commit_backup (bench, NULL, "b1");
+  assert_info (bench, "default", "ok", 0);
+  bench = bench_restart (bench);
+  assert_info (bench, "default", "ok", 1);
+  g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (bench->catalog, "b1", &error);
+  bk_assert_no_error (error);
+  g_autofree char *location = g_build_filename (bench->folder, "default", "web01", "b1", NULL);
+  ck_assert_str_eq (backup->repository, "default");
+  ck_assert_str_eq (backup->location, location);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (takes_over_a_repository_that_was_removed)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = g_build_filename (bench->folder, "default", NULL);
+  commit_backup (bench, "default", "b1");
+  ck_assert (bk_repository_registry_remove (bench->registry, "default", &error));
+  ck_assert (add (bench, "again", path, &error));
+  bk_assert_no_error (error);
+  assert_info (bench, "again", "ok", 1);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (keeps_rows_of_what_is_away)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  commit_backup (bench, "default", "b1");
+  bench = bench_restart (bench);
+  g_autofree char *path = g_build_filename (bench->folder, "default", NULL);
+  g_autofree char *away = g_strconcat (path, ".away", NULL);
+  ck_assert_int_eq (g_rename (path, away), 0);
+  ck_assert_int_eq (g_mkdir (path, 0700), 0); /* the mount point that is left */
+  assert_info (bench, "default", "unreachable", 1);
+  ck_assert_ptr_null (bk_repository_registry_open (bench->registry, "default", &error));
+  bk_assert_error (error, BK_ERROR_UNREACHABLE);
+  bench = bench_restart (bench);
+  assert_info (bench, "default", "unreachable", 1);
+  ck_assert_ptr_null (bk_repository_registry_open (bench->registry, "default", &error));
+  bk_assert_error (error, BK_ERROR_UNREACHABLE);
+  ck_assert_int_eq (g_rmdir (path), 0);
+  ck_assert_int_eq (g_rename (away, path), 0);
+  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, "default", &error);
+  bk_assert_no_error (error);
+  assert_info (bench, "default", "ok", 1);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (a_copied_backup_stays_where_it_is_known)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = g_build_filename (bench->folder, "second", NULL);
+  ck_assert (add (bench, "second", path, &error));
+  commit_backup (bench, "default", "b1");
+  bench = bench_restart (bench);
+  commit_backup (bench, "second", "b1");
+  bench = bench_restart (bench);
+  assert_info (bench, "default", "ok", 1);
+  assert_info (bench, "second", "ok", 0);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (refuses_what_is_no_repository)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = g_build_filename (bench->folder, "stuff", NULL);
+  g_autofree char *file = g_build_filename (path, "letter", NULL);
+  ck_assert_int_eq (g_mkdir (path, 0700), 0);
+  ck_assert (g_file_set_contents (file, "x", 1, NULL));
+  ck_assert (!add (bench, "stuff", path, &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  g_autoptr (GPtrArray) list = bk_repository_registry_list (bench->registry);
+  ck_assert_uint_eq (list->len, 1);
+  ck_assert (!add (bench, ".hidden", "/x", &error));
+  bk_assert_error (error, BK_ERROR_INVALID);
+  ck_assert (!add (bench, "r", "x", &error));
+  bk_assert_error (error, BK_ERROR_INVALID);
+  bench_free (bench);
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = { makes_one_when_there_is_none, takes_over_what_is_on_disk,
+                                 takes_over_a_repository_that_was_removed, keeps_rows_of_what_is_away,
+                                 a_copied_backup_stays_where_it_is_known, refuses_what_is_no_repository, NULL };
+  return bk_suite_run ("repository-registry", tests);
+}
