@@ -54,6 +54,8 @@ code_of_errno (int errsv)
   case ENOSPC:
   case EDQUOT:
     return BK_ERROR_NO_SPACE;
+  case ENAMETOOLONG:
+    return BK_ERROR_INVALID;
   case ENOENT:
     return BK_ERROR_NOT_FOUND;
   case EACCES:

@@ -35,6 +35,9 @@ gboolean bk_image_measure (const char *path, uint64_t *data, uint64_t *zero, GEr
 /* qemu-img check; CORRUPT with its word when the image has errors (leaks are none). */
 gboolean bk_image_check (const char *path, const char *format, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* What callers append to the name of a file while it is written. */
+#define BK_IMAGE_TEMPORARY_SUFFIX ".restoring"
+
 typedef enum {
   BK_OUTPUT_FILE,   /* made anew: written beside, fsynced, renamed at the end */
   BK_OUTPUT_DEVICE, /* block device: must be large enough */

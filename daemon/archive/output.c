@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -112,6 +113,11 @@ check_file (const char *output, bool force, GError **error)
   struct stat st;
   if (!g_path_is_absolute (output) || g_str_has_suffix (output, "/")) {
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is no absolute path of a file", output);
+    return FALSE;
+  }
+  g_autofree char *name = g_path_get_basename (output);
+  if (strlen (name) > NAME_MAX - strlen (BK_IMAGE_TEMPORARY_SUFFIX)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the file name '%s' is too long", name);
     return FALSE;
   }
   if (!check_folder (output, error))

@@ -137,14 +137,6 @@ work_remove (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable 
   return FALSE;
 }
 
-static gboolean
-record_remove (BkJob *job, gpointer data, GError **error)
-{
-  Delete *self = data;
-  bk_event_ring_publish (bk_job_events (job), "backup", self->backup->vm, bk_job_id (job), json_object_new_object ());
-  return bk_catalog_remove_backup (bk_job_catalog (job), self->backup->id, error);
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
@@ -154,6 +146,16 @@ progress (BkJob *job, gpointer data)
   __atomic_load (&self->fraction, &fraction, __ATOMIC_RELAXED);
   info->bytes_total = self->backup->bytes_stored;
   info->bytes_transferred = (uint64_t)((double)self->backup->bytes_stored * fraction);
+}
+
+static gboolean
+record_remove (BkJob *job, gpointer data, GError **error)
+{
+  Delete *self = data;
+  self->fraction = 1;
+  progress (job, data);
+  bk_event_ring_publish (bk_job_events (job), "backup", self->backup->vm, bk_job_id (job), json_object_new_object ());
+  return bk_catalog_remove_backup (bk_job_catalog (job), self->backup->id, error);
 }
 
 static const BkStep steps[] = {

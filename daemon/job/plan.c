@@ -27,6 +27,10 @@ select_default (const BkPlanInput *input, GPtrArray *selected, GError **error)
       g_ptr_array_add (selected, input->vm->disks->pdata[i]);
   if (selected->len > 0)
     return TRUE;
+  if (input->vm->disks->len == 0) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "VM '%s' has no disks", input->request->vm);
+    return FALSE;
+  }
   g_autofree char *names = disk_names (input->vm->disks);
   g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
                "VM '%s' has no writable disk with a medium; name the disks to back up (there are: %s)",

@@ -145,6 +145,39 @@ is_there (const Repository *repository)
   return g_file_test (marker, G_FILE_TEST_IS_REGULAR);
 }
 
+/* --- paths --- */
+
+/* Without links, as far as @path exists. (transfer full) */
+static char *
+resolve (const char *path)
+{
+  g_autofree char *known = g_canonicalize_filename (path, NULL);
+  g_autofree char *rest = g_strdup ("");
+  for (;;) {
+    char *real = realpath (known, NULL);
+    if (real || strcmp (known, "/") == 0) {
+      char *resolved = g_build_filename (real ? real : "/", rest, NULL);
+      free (real);
+      return resolved;
+    }
+    g_autofree char *name = g_path_get_basename (known);
+    g_autofree char *longer = g_build_filename (name, rest, NULL);
+    g_autofree char *parent = g_path_get_dirname (known);
+    g_free (g_steal_pointer (&rest));
+    g_free (g_steal_pointer (&known));
+    rest = g_steal_pointer (&longer);
+    known = g_steal_pointer (&parent);
+  }
+}
+
+static bool
+is_within (const char *resolved, const char *folder)
+{
+  g_autofree char *real = resolve (folder);
+  size_t length = strlen (real);
+  return strncmp (resolved, real, length) == 0 && (resolved[length] == '/' || resolved[length] == '\0' || length == 1);
+}
+
 /* --- the registry --- */
 
 static int
@@ -205,18 +238,32 @@ check_fields (const BkRepositoryInfo *request, GError **error)
   return TRUE;
 }
 
+static gboolean
+check_apart (const BkRepositoryInfo *other, const char *path, GError **error)
+{
+  g_autofree char *mine = resolve (path);
+  g_autofree char *theirs = resolve (other->path);
+  if (strcmp (mine, theirs) == 0)
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "repository '%s' is in that folder already", other->name);
+  else if (is_within (mine, other->path))
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' is inside the repository '%s'; name another folder", path, other->name);
+  else
+    return TRUE;
+  return FALSE;
+}
+
 /* Two names for one folder would each take the other's backups for debris. */
 static gboolean
 check_unique (BkRepositoryRegistry *registry, const char *name, const char *path, GError **error)
 {
   for (unsigned i = 0; i < registry->repositories->len; i++) {
     const BkRepositoryInfo *other = ((Repository *)registry->repositories->pdata[i])->kept;
-    bool same_name = strcmp (other->name, name) == 0;
-    if (!same_name && strcmp (other->path, path) != 0)
-      continue;
-    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT,
-                 same_name ? "there is a repository '%s' already" : "repository '%s' is in that folder already", other->name);
-    return FALSE;
+    if (strcmp (other->name, name) == 0) {
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "there is a repository '%s' already", name);
+      return FALSE;
+    }
+    if (!check_apart (other, path, error))
+      return FALSE;
   }
   return TRUE;
 }
@@ -337,37 +384,6 @@ bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, G
 }
 
 /* --- keeping others out --- */
-
-/* Without links, as far as @path exists. (transfer full) */
-static char *
-resolve (const char *path)
-{
-  g_autofree char *known = g_canonicalize_filename (path, NULL);
-  g_autofree char *rest = g_strdup ("");
-  for (;;) {
-    char *real = realpath (known, NULL);
-    if (real || strcmp (known, "/") == 0) {
-      char *resolved = g_build_filename (real ? real : "/", rest, NULL);
-      free (real);
-      return resolved;
-    }
-    g_autofree char *name = g_path_get_basename (known);
-    g_autofree char *longer = g_build_filename (name, rest, NULL);
-    g_autofree char *parent = g_path_get_dirname (known);
-    g_free (g_steal_pointer (&rest));
-    g_free (g_steal_pointer (&known));
-    rest = g_steal_pointer (&longer);
-    known = g_steal_pointer (&parent);
-  }
-}
-
-static bool
-is_within (const char *resolved, const char *folder)
-{
-  g_autofree char *real = resolve (folder);
-  size_t length = strlen (real);
-  return strncmp (resolved, real, length) == 0 && (resolved[length] == '/' || resolved[length] == '\0' || length == 1);
-}
 
 gboolean
 bk_repository_registry_check_outside (BkRepositoryRegistry *registry, const char *path, GError **error)

@@ -99,12 +99,21 @@ add_disk (Restore *restore, const BkBackupInfo *backup, const BkBackupDisk *sour
   disk->source = g_strdup (source->file);
   disk->size = source->size;
   disk->output = output_for (restore->request, source, restore->format, several);
-  disk->temporary = g_strdup_printf ("%s.restoring", disk->output);
+  disk->temporary = g_strconcat (disk->output, BK_IMAGE_TEMPORARY_SUFFIX, NULL);
   g_ptr_array_add (restore->outputs, disk->output);
   /* The folder of several disks is made when the job runs; until then there is nothing to check in it. */
   if (several && !g_file_test (restore->request->output, G_FILE_TEST_EXISTS))
     return TRUE;
   return bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error);
+}
+
+static bool
+has_disk (const Restore *restore, const char *name)
+{
+  for (unsigned i = 0; i < restore->disks->len; i++)
+    if (strcmp (((const RestoreDisk *)restore->disks->pdata[i])->name, name) == 0)
+      return true;
+  return false;
 }
 
 static gboolean
@@ -114,6 +123,10 @@ add_disks (Restore *restore, const BkBackupInfo *backup, GError **error)
   if (names && names[0]) {
     bool several = names[1] != NULL;
     for (size_t i = 0; names[i]; i++) {
+      if (has_disk (restore, names[i])) {
+        g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/disks/%zu: disk '%s' is named twice", i, names[i]);
+        return FALSE;
+      }
       const BkBackupDisk *disk = find_disk (backup, names[i], error);
       if (disk == NULL || !add_disk (restore, backup, disk, several, error))
         return FALSE;

@@ -301,10 +301,11 @@ check_fields (const BkVmInfo *vm, GError **error)
 static gboolean
 check_unique (BkVmRegistry *registry, const BkVmInfo *vm, GError **error)
 {
+  g_autofree char *path = g_canonicalize_filename (vm->qmp, NULL);
   for (unsigned i = 0; i < registry->vms->len; i++) {
     const BkVmInfo *other = ((BkVm *)registry->vms->pdata[i])->kept;
     bool same_name = strcmp (other->name, vm->name) == 0;
-    if (!same_name && strcmp (other->qmp, vm->qmp) != 0)
+    if (!same_name && strcmp (other->qmp, path) != 0)
       continue;
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, same_name ? "there is a VM '%s' already" : "VM '%s' uses that QMP socket already",
                  other->name);
@@ -319,6 +320,8 @@ bk_vm_registry_add (BkVmRegistry *registry, const BkVmInfo *request, GError **er
   if (!check_fields (request, error) || !check_unique (registry, request, error))
     return FALSE;
   g_autoptr (BkVmInfo) kept = bk_struct_copy (&bk_vm_info_struct, request);
+  g_free (kept->qmp);
+  kept->qmp = g_canonicalize_filename (request->qmp, NULL);
   kept->added_at = g_get_real_time ();
   if (!bk_catalog_add_vm (registry->catalog, kept, error))
     return FALSE;

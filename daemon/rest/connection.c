@@ -23,7 +23,8 @@ on_stream_gone (gpointer user_data, GObject *where G_GNUC_UNUSED)
 {
   BkConnection *connection = user_data;
   connection->stream = NULL;
-  connection->end (connection, connection->end_data);
+  if (connection->end)
+    connection->end (connection, connection->end_data);
   if (connection->exchange)
     bk_exchange_set_hooks (connection->exchange, NULL, NULL);
   g_clear_handle_id (&connection->timer, g_source_remove);
@@ -171,4 +172,10 @@ void
 bk_connection_cut (BkConnection *connection)
 {
   g_socket_shutdown (g_socket_connection_get_socket (connection->stream), TRUE, TRUE, NULL);
+}
+
+void
+bk_connection_disown (BkConnection *connection)
+{
+  connection->end = NULL;
 }

@@ -27,3 +27,5 @@ void bk_connection_set_exchange (BkConnection *connection, BkExchange *exchange)
 void bk_connection_abort (BkConnection *connection);
 /* Cuts it off. */
 void bk_connection_cut (BkConnection *connection);
+/* Whoever is told of its end is there no more. */
+void bk_connection_disown (BkConnection *connection);

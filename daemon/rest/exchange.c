@@ -12,6 +12,7 @@ struct BkExchange {
   json_object *body;
   bool has_body;
   bool answered;
+  bool aborted; /* answered by ourselves: what its handler says later is not heard any more */
   bool paused;
   bool gone;
   const BkStreamOps *stream;
@@ -242,12 +243,13 @@ unpause (BkExchange *exchange)
 static void
 answer (BkExchange *exchange, unsigned status, const char *type, char *text, size_t length)
 {
-  g_assert (!exchange->answered);
-  exchange->answered = true;
-  if (exchange->gone) {
+  g_assert (!exchange->answered || exchange->aborted);
+  if (exchange->gone || exchange->answered) {
+    exchange->answered = true;
     g_free (text);
     return;
   }
+  exchange->answered = true;
   soup_server_message_set_status (exchange->message, status, NULL);
   bk_exchange_add_header (exchange, "Cache-Control", "no-store");
   if (text)
@@ -397,6 +399,7 @@ bk_exchange_abort (BkExchange *exchange)
   if (!exchange->answered) {
     bk_exchange_fail_status (exchange, SOUP_STATUS_SERVICE_UNAVAILABLE, BK_ERROR_UNREACHABLE,
                              "the daemon is ending; ask again when it is back");
+    exchange->aborted = true;
   } else if (exchange->stream) {
     soup_message_body_complete (soup_server_message_get_response_body (exchange->message));
     soup_server_message_unpause (exchange->message);

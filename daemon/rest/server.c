@@ -10,6 +10,10 @@
 #define MAX_CONNECTIONS 128
 #define MAX_BODY (1024 * 1024)
 
+/* How long clients are waited for at the end: to take an answer, then to be cut off. */
+#define ABORT_MS 500
+#define CUT_MS 2000
+
 struct BkServer {
   BkServices services;
   SoupServer *soup;
@@ -177,12 +181,22 @@ for_each_connection (BkServer *server, void (*act) (BkConnection *connection))
     act (l->data);
 }
 
-/* libsoup takes a closed socket in only from the main loop. Bounded, as clients must not keep us from ending. */
-static void
-settle (BkServer *server)
+static gboolean
+on_tick (gpointer user_data G_GNUC_UNUSED)
 {
-  for (unsigned i = 0; i < 1000 && g_hash_table_size (server->connections) > 0; i++)
-    g_main_context_iteration (NULL, FALSE);
+  return G_SOURCE_CONTINUE;
+}
+
+/* libsoup takes a closed socket in only from the main loop, and GLib closes it in a thread of its own. Bounded, as
+ * clients must not keep us from ending. */
+static void
+settle (BkServer *server, unsigned ms)
+{
+  int64_t end = g_get_monotonic_time () + ms * G_TIME_SPAN_MILLISECOND;
+  unsigned tick = g_timeout_add (50, on_tick, NULL);
+  while (g_hash_table_size (server->connections) > 0 && g_get_monotonic_time () < end)
+    g_main_context_iteration (NULL, TRUE);
+  g_source_remove (tick);
 }
 
 void
@@ -195,9 +209,10 @@ bk_server_free (BkServer *server)
   g_ptr_array_unref (server->listeners);
   soup_server_remove_handler (server->soup, NULL);
   for_each_connection (server, bk_connection_abort);
-  settle (server);
+  settle (server, ABORT_MS);
   for_each_connection (server, bk_connection_cut);
-  settle (server);
+  settle (server, CUT_MS);
+  for_each_connection (server, bk_connection_disown);
   g_signal_handlers_disconnect_by_data (server->soup, server);
   g_object_unref (server->soup);
   g_hash_table_unref (server->connections);

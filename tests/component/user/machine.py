@@ -67,7 +67,7 @@ class Machine:
         return {name for name in set(self.nodes()) | jobs if name.startswith("bkd-")}
 
     def bitmaps(self):
-        return {bitmap["name"] for node in self.nodes().values() for bitmap in node.get("dirty-bitmaps", [])}
+        return {bitmap["name"] for node in self.nodes().values() for bitmap in node.get("dirty-bitmaps", []) if "name" in bitmap}
 
 
 def disk(path, name="vda", form="qcow2"):
