@@ -194,7 +194,7 @@ bk_backup_job_plan (const BkBackupJobContext *context, BkCatalog *catalog, const
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || !check_not_in_use (run, state, error) ||
+  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)) ||
       !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)
@@ -260,7 +260,7 @@ record_plan (BkJob *job, gpointer data, GError **error)
 {
   Backup *backup = data;
   BkJobInfo *info = bk_job_info (job);
-  BkBackupJobContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve };
+  BkBackupJobContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, false };
   g_autofree char *reason = NULL;
   BkRun *run = bk_backup_job_plan (&context, bk_job_catalog (job), backup->request, backup->state, &backup->archive, &reason, NULL, error);
   if (run == NULL)

@@ -26,6 +26,7 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   const char *scratch;      /* folder */
   uint64_t scratch_reserve; /* bytes that must stay free in it */
+  bool settling; /* what is left of earlier jobs is being taken away: by the time that the job starts it will be gone */
 } BkBackupJobContext;
 
 extern const BkJobKind bk_backup_job_kind;

@@ -12,15 +12,23 @@ bk_fold_free (BkFold *fold)
   g_free (fold);
 }
 
+/* In any state. */
 static const BkCheckpointDisk *
-disk_of (const BkCheckpointInfo *checkpoint, const char *name)
+entry_of (const BkCheckpointInfo *checkpoint, const char *name)
 {
   for (unsigned i = 0; checkpoint->disks && i < checkpoint->disks->len; i++) {
     const BkCheckpointDisk *disk = checkpoint->disks->pdata[i];
-    if (strcmp (disk->name, name) == 0 && g_strcmp0 (disk->state, "committed") == 0)
+    if (strcmp (disk->name, name) == 0)
       return disk;
   }
   return NULL;
+}
+
+static const BkCheckpointDisk *
+disk_of (const BkCheckpointInfo *checkpoint, const char *name)
+{
+  const BkCheckpointDisk *disk = entry_of (checkpoint, name);
+  return disk && g_strcmp0 (disk->state, "committed") == 0 ? disk : NULL;
 }
 
 static BkFold *
@@ -79,7 +87,7 @@ relink_one (BkCheckpointInfo *checkpoint, const BkCheckpointInfo *gone, GPtrArra
   bool changed = false;
   for (unsigned i = 0; checkpoint->disks && i < checkpoint->disks->len; i++) {
     BkCheckpointDisk *disk = checkpoint->disks->pdata[i];
-    const BkCheckpointDisk *before = disk_of (gone, disk->name);
+    const BkCheckpointDisk *before = entry_of (gone, disk->name);
     if (g_strcmp0 (disk->parent, gone->id) != 0)
       continue;
     g_free (disk->parent);

@@ -25,6 +25,7 @@ struct BkJob {
   unsigned step;             /* index of the step at hand */
   GCancellable *cancellable; /* of the work at hand */
   bool cancelled;            /* the user asked for it */
+  bool undoing;              /* and how it ends is known: cancelled, or failed with the error in its info */
   bool detached;             /* the daemon stops */
   bool working;
   bool partial;
@@ -34,8 +35,6 @@ struct BkJob {
   /* what the worker hands back */
   gboolean ok;
   GError *error;
-  /* why it is being undone */
-  GError *reason;
 
   uint64_t samples[RATE_SAMPLES];
   int64_t sample_times[RATE_SAMPLES];
@@ -72,7 +71,6 @@ clear (gpointer at)
   g_object_unref (job->cancellable);
   g_async_queue_unref (job->verbs);
   g_clear_error (&job->error);
-  g_clear_error (&job->reason);
 }
 
 BkJob *
@@ -168,7 +166,7 @@ bk_job_snapshot (BkJob *job)
     job->kind->progress (job, job->data);
   BkJobInfo *copy = bk_struct_copy (&bk_job_info_struct, job->record->info);
   g_strfreev (copy->actions);
-  copy->actions = job->cancelled ? NULL : bk_job_actions (copy->state, job->kind->verbs);
+  copy->actions = job->cancelled || job->undoing ? NULL : bk_job_actions (copy->state, job->kind->verbs);
   return copy;
 }
 
@@ -180,13 +178,19 @@ publish (BkJob *job)
 }
 
 /* While a worker has the data, the row keeps what the last step left. */
+static void
+describe_run (BkJob *job)
+{
+  if (job->working)
+    return;
+  g_clear_pointer (&job->record->run, json_object_put);
+  job->record->run = job->kind->to_json (job->data);
+}
+
 static gboolean
 store (BkJob *job, GError **error)
 {
-  if (!job->working) {
-    g_clear_pointer (&job->record->run, json_object_put);
-    job->record->run = job->kind->to_json (job->data);
-  }
+  describe_run (job);
   return bk_catalog_update_job (job->catalog, job->record, error);
 }
 
@@ -211,6 +215,13 @@ set_state (BkJob *job, const char *state)
   info->state = g_strdup (state);
 }
 
+static void
+set_step (BkJob *job, const char *name)
+{
+  g_free (job->record->info->step);
+  job->record->info->step = g_strdup (name);
+}
+
 static BkJobStep *
 step_info (BkJob *job, unsigned index)
 {
@@ -229,12 +240,26 @@ mark_step (BkJob *job, unsigned index, const char *state)
     step->ended_at = g_get_real_time ();
 }
 
+/* A row of another version may have had other steps. */
+static bool
+has_step_infos (const BkJob *job)
+{
+  const GPtrArray *rows = job->record->info->steps;
+  unsigned n = 0;
+  for (const BkStep *step = job->kind->steps; step->name; step++, n++)
+    if (rows == NULL || n >= rows->len || strcmp (((const BkJobStep *)rows->pdata[n])->name, step->name) != 0)
+      return false;
+  return n == rows->len;
+}
+
 static void
 add_step_infos (BkJob *job)
 {
   BkJobInfo *info = job->record->info;
-  if (info->steps && info->steps->len > 0)
+  if (has_step_infos (job))
     return;
+  for (unsigned i = 0; info->steps && i < info->steps->len; i++)
+    bk_job_step_free (info->steps->pdata[i]);
   g_clear_pointer (&info->steps, g_ptr_array_unref);
   info->steps = g_ptr_array_new ();
   for (const BkStep *step = job->kind->steps; step->name; step++) {
@@ -332,13 +357,26 @@ end_undone (BkJob *job, bool settled)
     return;
   }
   const char *state = job->cancelled ? "cancelled" : "failed";
-  bk_problem_free (info->error);
-  info->error = bk_problem_new (job->reason);
   fail_open_disks (job, state);
   end (job, state, settled);
 }
 
 /* --- undo --- */
+
+static void
+set_error (BkJob *job, const GError *error)
+{
+  BkJobInfo *info = job->record->info;
+  bk_problem_free (info->error);
+  info->error = bk_problem_new (error);
+}
+
+static void
+set_cancelled (BkJob *job)
+{
+  g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_CANCELLED, "cancelled on request");
+  set_error (job, error);
+}
 
 static void
 undo_work (gpointer user_data)
@@ -366,23 +404,23 @@ undo_done (gpointer user_data)
 static void
 undo_all (BkJob *job)
 {
+  job->undoing = true;
   job->working = true;
   bk_background_run (undo_work, undo_done, bk_job_ref (job));
 }
 
-/* @error: (transfer full) */
+/* The row tells from here on that the job is being undone, and why: a restart in the middle goes on with that. */
 static void
-fail_step (BkJob *job, GError *error)
+fail_step (BkJob *job, const GError *error)
 {
+  set_step (job, current_step (job)->name);
+  mark_step (job, job->step, job->cancelled ? "undone" : "failed");
   if (job->cancelled) {
-    g_clear_error (&error);
-    error = g_error_new (BK_ERROR, BK_ERROR_CANCELLED, "cancelled on request");
+    set_cancelled (job);
   } else {
     g_warning ("job %s: step '%s': %s", bk_job_id (job), current_step (job)->name, error->message);
+    set_error (job, error);
   }
-  mark_step (job, job->step, job->cancelled ? "undone" : "failed");
-  g_clear_error (&job->reason);
-  job->reason = error;
   if (job->kind->progress)
     job->kind->progress (job, job->data);
   store_or_warn (job);
@@ -399,20 +437,39 @@ step_work (gpointer user_data)
   job->ok = step->work == NULL || step->work (job, job->data, job->cancellable, &job->error);
 }
 
+static const char *
+good_end (BkJob *job)
+{
+  return job->partial ? "partial" : "completed";
+}
+
+/* The row of the last step is that of a job that has ended: a crash from here on must find nothing to undo. */
+static gboolean
+store_end (BkJob *job, GError **error)
+{
+  describe_run (job);
+  BkJobInfo info = *job->record->info;
+  BkJobRecord record = *job->record;
+  info.state = (char *)good_end (job);
+  info.ended_at = g_get_real_time ();
+  record.info = &info;
+  record.settled = true;
+  return bk_catalog_update_job (job->catalog, &record, error);
+}
+
 /* One transaction: what the step found out, and that it is done. */
 static gboolean
 record_step (BkJob *job, GError **error)
 {
   const BkStep *step = current_step (job);
-  BkJobInfo *info = job->record->info;
   g_autoptr (BkCatalogChange) change = bk_catalog_begin (job->catalog, error);
   if (change == NULL || (step->record && !step->record (job, job->data, error)))
     return FALSE;
   mark_step (job, job->step, "done");
   const BkStep *next = step + 1;
-  g_free (info->step);
-  info->step = g_strdup (next->name);
-  return store (job, error) && bk_catalog_commit (&change, error);
+  set_step (job, next->name);
+  gboolean stored = next->name ? store (job, error) : store_end (job, error);
+  return stored && bk_catalog_commit (&change, error);
 }
 
 static void
@@ -427,12 +484,12 @@ step_done (gpointer user_data)
   if (job->kind->progress)
     job->kind->progress (job, job->data);
   if (!job->ok || !record_step (job, &error)) {
-    fail_step (job, g_steal_pointer (&error));
+    fail_step (job, error);
     return;
   }
   job->step++;
   if (current_step (job)->name == NULL)
-    end (job, job->partial ? "partial" : "completed", true);
+    end (job, good_end (job), true);
   else
     run_step (job);
 }
@@ -447,8 +504,7 @@ run_step (BkJob *job)
   }
   set_state (job, step->state);
   mark_step (job, job->step, "running");
-  g_free (job->record->info->step);
-  job->record->info->step = g_strdup (step->name);
+  set_step (job, step->name);
   publish (job);
   if (strcmp (step->state, "running") == 0)
     start_timer (job);
@@ -463,13 +519,12 @@ bk_job_start (BkJob *job)
   add_step_infos (job);
   info->started_at = g_get_real_time ();
   set_state (job, "preparing");
-  g_free (info->step);
-  info->step = g_strdup (job->kind->steps[0].name);
+  set_step (job, job->kind->steps[0].name);
   g_autoptr (GError) error = NULL;
   if (store (job, &error))
     run_step (job);
   else
-    fail_step (job, g_steal_pointer (&error));
+    fail_step (job, error);
 }
 
 /* --- verbs --- */
@@ -541,30 +596,53 @@ find_step (const BkJobKind *kind, const char *name)
   return i;
 }
 
+bool
+bk_job_was_undone (const BkJobInfo *info)
+{
+  for (unsigned i = 0; info->steps && i < info->steps->len; i++) {
+    const char *state = ((const BkJobStep *)info->steps->pdata[i])->state;
+    if (strcmp (state, "failed") == 0 || strcmp (state, "undone") == 0)
+      return true;
+  }
+  return false;
+}
+
+static void
+adopt (BkJob *job)
+{
+  BkJobInfo *info = job->record->info;
+  g_message ("job %s: going on with step '%s' after a restart", info->id, info->step);
+  bool paused = strcmp (info->state, "paused") == 0;
+  if (paused || !bk_job_state_may_follow (info->state, current_step (job)->state))
+    set_state (job, "running");
+  run_step (job);
+  /* QEMU has kept it paused, too: only somebody who asks for it lets it go on. */
+  if (paused && bk_job_verb_allowed (BK_VERB_PAUSE, info->state, job->kind->verbs))
+    hand_over (job, BK_VERB_PAUSE, 0);
+}
+
 void
 bk_job_recover (BkJob *job, const char *why)
 {
   BkJobInfo *info = job->record->info;
+  bool undone = bk_job_was_undone (info);
   add_step_infos (job);
-  job->step = info->step ? find_step (job->kind, info->step) : 0;
+  job->step = find_step (job->kind, info->step);
   bool known = job->kind->steps[job->step].name != NULL;
-  unsigned adopt = job->kind->adopt_from ? find_step (job->kind, job->kind->adopt_from) : G_MAXUINT;
-  if (!bk_job_is_over (job) && known && job->step >= adopt) {
-    g_message ("job %s: going on with step '%s' after a restart", info->id, info->step);
-    bool paused = strcmp (info->state, "paused") == 0;
-    if (paused || !bk_job_state_may_follow (info->state, current_step (job)->state))
-      set_state (job, "running");
-    run_step (job);
-    /* QEMU has kept it paused, too: only somebody who asks for it lets it go on. */
-    if (paused && bk_job_verb_allowed (BK_VERB_PAUSE, info->state, job->kind->verbs))
-      hand_over (job, BK_VERB_PAUSE, 0);
+  unsigned from = job->kind->adopt_from ? find_step (job->kind, job->kind->adopt_from) : G_MAXUINT;
+  if (!bk_job_is_over (job) && !undone && known && job->step >= from) {
+    adopt (job);
     return;
   }
   if (!known)
-    job->step = 0;
-  if (!bk_job_is_over (job)) {
+    job->step--; /* the last one: undo all that may have been done */
+  job->cancelled = strcmp (step_info (job, job->step)->state, "undone") == 0;
+  if (job->cancelled)
+    set_cancelled (job);
+  if (!bk_job_is_over (job) && !undone) {
+    g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_FAILED, "%s", why);
     mark_step (job, job->step, "failed");
-    g_set_error (&job->reason, BK_ERROR, BK_ERROR_FAILED, "%s", why);
+    set_error (job, error);
   }
   undo_all (job);
 }
@@ -586,29 +664,34 @@ bk_job_detach (BkJob *job)
   g_cancellable_cancel (job->cancellable);
 }
 
+/* The row says at once that the step at hand is to be undone, so that a restart does not go on with it. */
 static void
-end_queued (BkJob *job)
+cancel (BkJob *job)
 {
-  add_step_infos (job);
-  g_clear_error (&job->reason);
-  job->reason = g_error_new (BK_ERROR, BK_ERROR_CANCELLED, "cancelled on request");
-  end_undone (job, true);
+  job->cancelled = true;
+  g_cancellable_cancel (job->cancellable);
+  if (strcmp (job->record->info->state, "queued") == 0) {
+    add_step_infos (job);
+    set_cancelled (job);
+    end_undone (job, true);
+    return;
+  }
+  mark_step (job, job->step, "undone");
+  store_or_warn (job);
+  publish (job);
 }
 
 gboolean
 bk_job_verb (BkJob *job, BkVerb verb, uint64_t value, GError **error)
 {
   BkJobInfo *info = job->record->info;
-  if (!bk_job_verb_allowed (verb, info->state, job->kind->verbs) || job->cancelled) {
+  if (!bk_job_verb_allowed (verb, info->state, job->kind->verbs) || job->cancelled || job->undoing) {
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "job '%s' is %s: %s is not possible", info->id,
-                 job->cancelled ? "being cancelled" : info->state, bk_verb_name (verb));
+                 job->cancelled ? "being cancelled" : job->undoing ? "being undone" : info->state, bk_verb_name (verb));
     return FALSE;
   }
   if (verb == BK_VERB_CANCEL) {
-    job->cancelled = true;
-    g_cancellable_cancel (job->cancellable);
-    if (strcmp (info->state, "queued") == 0)
-      end_queued (job);
+    cancel (job);
     return TRUE;
   }
   hand_over (job, verb, value);

@@ -12,8 +12,8 @@
  *              v
  *       failed | cancelled           (undo runs first; the state says what comes of it at the end)
  *
- * bk_job_set_state() is the only function that changes the state, against the transition table in
- * job-state.c; the verb table there answers both "may I cancel?" and the actions that the API shows.
+ * One function of job.c changes the state, against the transition table in job-state.c; the verb table there
+ * answers both "may I cancel?" and the actions that the API shows.
  *
  * Each step has work (in a worker thread), a record function (main thread, in one catalog transaction with the
  * change of step) and an undo (worker). Failure and cancel walk the undo functions backwards from the step
@@ -85,6 +85,8 @@ BkJobInfo *bk_job_snapshot (BkJob *job);
 void bk_job_start (BkJob *job);
 /* After a restart: goes on, or undoes with @why as the error. */
 void bk_job_recover (BkJob *job, const char *why);
+/* True for the row of a job whose undo had begun: it can only be undone further. */
+bool bk_job_was_undone (const BkJobInfo *info);
 /* Tries the undo again for a job that is over but not settled. */
 void bk_job_settle (BkJob *job);
 /* Ends the worker without undo or change of state: the daemon stops, and the next one recovers the job. */

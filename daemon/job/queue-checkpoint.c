@@ -24,6 +24,7 @@ typedef struct {
   BkCheckpointInfo *checkpoint;
   GPtrArray *folds;
   gboolean ok;
+  gboolean undone; /* nothing of it is in the VM */
   GError *error;
 } Op;
 
@@ -45,7 +46,7 @@ op_free (Op *op)
 {
   op->queue->pending--;
   g_ptr_array_remove (op->queue->short_ops, op->claims);
-  g_object_unref (op->task);
+  g_clear_object (&op->task);
   bk_vm_unref (op->vm);
   bk_claims_free (op->claims);
   bk_checkpoint_request_free (op->request);
@@ -57,10 +58,16 @@ op_free (Op *op)
   g_free (op);
 }
 
+/* @error: (transfer full) */
 static void
 op_fail (Op *op, GError *error)
 {
-  g_task_return_error (op->task, error);
+  if (op->task)
+    g_task_return_error (op->task, error);
+  else {
+    g_warning ("checkpoint '%s': %s", op->checkpoint->id, error->message);
+    g_error_free (error);
+  }
   op_free (op);
 }
 
@@ -177,7 +184,14 @@ static void
 create_work (gpointer user_data)
 {
   Op *op = user_data;
+  g_autoptr (GError) failure = NULL;
   op->ok = bk_backend_checkpoint_create (bk_vm_backend (op->vm), op->run, &op->error);
+  if (op->ok)
+    return;
+  /* Without an answer it may be there all the same. */
+  op->undone = bk_backend_rollback (bk_vm_backend (op->vm), op->run, true, &failure);
+  if (!op->undone)
+    g_warning ("checkpoint '%s' cannot be taken back yet: %s", op->checkpoint->id, failure->message);
 }
 
 static void
@@ -193,7 +207,7 @@ create_done (gpointer user_data)
     op_free (op);
     return;
   }
-  if (!bk_catalog_remove_checkpoint (op->queue->catalog, op->checkpoint->id, &ignored))
+  if (op->undone && !bk_catalog_remove_checkpoint (op->queue->catalog, op->checkpoint->id, &ignored))
     g_warning ("checkpoint '%s': %s", op->checkpoint->id, ignored->message);
   op_fail (op, g_steal_pointer (&error));
 }
@@ -257,15 +271,33 @@ bk_queue_create_checkpoint_finish (BkQueue *queue G_GNUC_UNUSED, GAsyncResult *r
 
 /* --- delete --- */
 
+/* When there is no answer the fold may have been carried out all the same: then its bitmap is gone at the second
+ * attempt, and what the first one had in mind has come true. */
+static gboolean
+fold_one (Op *op, BkFold *fold, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  BkBackend *backend = bk_vm_backend (op->vm);
+  if (bk_backend_checkpoint_delete (backend, fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, &failure))
+    return TRUE;
+  if (!g_error_matches (failure, BK_ERROR, BK_ERROR_UNREACHABLE)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  bool merging = fold->merged;
+  if (!bk_backend_checkpoint_delete (backend, fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, error))
+    return FALSE;
+  fold->merged |= merging;
+  return TRUE;
+}
+
 static void
 delete_work (gpointer user_data)
 {
   Op *op = user_data;
-  for (unsigned i = 0; i < op->folds->len; i++) {
-    BkFold *fold = op->folds->pdata[i];
-    if (!bk_backend_checkpoint_delete (bk_vm_backend (op->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, &op->error))
-      return;
-  }
+  op->ok = TRUE;
+  for (unsigned i = 0; i < op->folds->len && op->ok; i++)
+    op->ok = fold_one (op, op->folds->pdata[i], &op->error);
 }
 
 static gboolean
@@ -276,17 +308,30 @@ forget (Op *op, GError **error)
          bk_catalog_commit (&change, error);
 }
 
+/* QEMU has refused: the checkpoint is what it was, where it is not folded yet. */
+static void
+keep (Op *op)
+{
+  g_autoptr (GError) error = NULL;
+  set_disk_states (op->checkpoint, "committed");
+  if (!bk_catalog_put_checkpoint (op->queue->catalog, op->checkpoint, &error))
+    g_warning ("checkpoint '%s': %s", op->checkpoint->id, error->message);
+}
+
 static void
 delete_done (gpointer user_data)
 {
   Op *op = user_data;
   g_autoptr (GError) error = g_steal_pointer (&op->error);
+  if (error && !g_error_matches (error, BK_ERROR, BK_ERROR_UNREACHABLE))
+    keep (op);
   if (error || !forget (op, &error)) {
     op_fail (op, g_steal_pointer (&error));
     return;
   }
   publish (op->queue, op->checkpoint);
-  g_task_return_boolean (op->task, TRUE);
+  if (op->task)
+    g_task_return_boolean (op->task, TRUE);
   op_free (op);
 }
 
@@ -300,7 +345,11 @@ begin_delete (Op *op, GError **error)
   op->folds = bk_checkpoint_folds (checkpoints, op->checkpoint->id);
   for (unsigned i = 0; i < op->folds->len; i++)
     g_ptr_array_add (names, ((BkFold *)op->folds->pdata[i])->disk);
-  return claim_disks (op, names, error);
+  if (!claim_disks (op, names, error))
+    return FALSE;
+  /* Written down first: its bits are on their way into another bitmap, and it is no base any more. */
+  set_disk_states (op->checkpoint, "provisional");
+  return bk_catalog_put_checkpoint (op->queue->catalog, op->checkpoint, error);
 }
 
 void
@@ -320,6 +369,45 @@ bk_queue_delete_checkpoint_async (BkQueue *queue, const char *id, GAsyncReadyCal
     bk_background_run (delete_work, delete_done, op);
   else
     op_fail (op, g_steal_pointer (&error));
+}
+
+static bool
+is_half_done (BkQueue *queue, const BkCheckpointInfo *checkpoint)
+{
+  bool provisional = false;
+  for (unsigned i = 0; checkpoint->disks && i < checkpoint->disks->len; i++)
+    provisional |= strcmp (((const BkCheckpointDisk *)checkpoint->disks->pdata[i])->state, "provisional") == 0;
+  /* A job that is not settled cares for its own. */
+  for (unsigned i = 0; provisional && i < queue->entries->len; i++) {
+    const BkQueueEntry *entry = queue->entries->pdata[i];
+    provisional = g_strcmp0 (bk_job_id (entry->job), checkpoint->job_id) != 0;
+  }
+  return provisional;
+}
+
+static void
+settle_checkpoint (BkQueue *queue, const BkCheckpointInfo *checkpoint, BkVm *vm)
+{
+  g_autoptr (GError) error = NULL;
+  Op *op = op_new (queue, NULL, bk_vm_ref (vm));
+  op->checkpoint = bk_struct_copy (&bk_checkpoint_info_struct, checkpoint);
+  if (begin_delete (op, &error))
+    bk_background_run (delete_work, delete_done, op);
+  else
+    op_free (op); /* another operation is at it */
+}
+
+void
+bk_queue_settle_checkpoints (BkQueue *queue, const char *name)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkVm) vm = bk_vm_registry_get (queue->vms, name, &error);
+  g_autoptr (GPtrArray) checkpoints = vm ? bk_catalog_list_checkpoints (queue->catalog, name, &error) : NULL;
+  if (error)
+    g_warning ("VM '%s': %s", name, error->message);
+  for (unsigned i = 0; checkpoints && i < checkpoints->len; i++)
+    if (is_half_done (queue, checkpoints->pdata[i]))
+      settle_checkpoint (queue, checkpoints->pdata[i], vm);
 }
 
 gboolean

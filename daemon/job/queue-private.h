@@ -27,6 +27,8 @@ struct BkQueue {
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */
   unsigned pending;     /* asynchronous calls that hold a pointer to us */
   bool stopping;
+  unsigned settle_timer;   /* an undo that failed is tried again */
+  unsigned settle_seconds; /* the next pause before that */
 };
 
 /* CONFLICT when @claims meets a job's or an operation's. */
@@ -36,6 +38,8 @@ gboolean bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError *
 BkJob *bk_queue_add (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpointer data, BkClaims *claims);
 /* Starts what may start now. */
 void bk_queue_schedule (BkQueue *queue);
+/* Over, but something of it is still in the VM. */
+bool bk_queue_entry_is_unsettled (const BkQueueEntry *entry);
 bool bk_queue_entry_is_of_vm (const BkQueueEntry *entry, const char *vm);
 
 /* What the kinds need and claim, for new jobs and for those of an earlier daemon. (transfer full) */
@@ -47,3 +51,5 @@ BkClaims *bk_queue_restore_claims (const BkBackupInfo *backup, gpointer data);
 BkClaims *bk_queue_delete_claims (const BkBackupInfo *backup);
 /* The data of the job that deletes @backup. NOT_FOUND, UNREACHABLE for its repository. */
 gpointer bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error);
+/* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
+void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);

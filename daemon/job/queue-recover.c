@@ -105,7 +105,7 @@ recover_job (BkQueue *queue, BkJobRecord *record, GError **error)
     return ok;
   }
   bool over = bk_job_state_is_end (record->info->state);
-  if (revived.kind->restart && !over)
+  if (revived.kind->restart && !over && !bk_job_was_undone (record->info))
     requeue (record);
   bool queued = strcmp (record->info->state, "queued") == 0;
   BkJob *job = bk_queue_add (queue, record, revived.kind, revived.data, revived.claims);

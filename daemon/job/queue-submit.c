@@ -103,7 +103,12 @@ submit_work (gpointer user_data)
 BkBackupJobContext
 bk_queue_backup_context (BkQueue *queue, BkVm *vm)
 {
-  return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve };
+  bool settling = false;
+  for (unsigned i = 0; i < queue->entries->len; i++) {
+    const BkQueueEntry *entry = queue->entries->pdata[i];
+    settling |= bk_queue_entry_is_unsettled (entry) && bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
+  }
+  return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, settling };
 }
 
 static BkJobInfo *

@@ -5,6 +5,9 @@
 
 #define DEFAULT_MAX_RUNNING 16
 #define DEFAULT_RESERVE (1ull << 30)
+/* Between two attempts to undo a job in a VM that is there: QEMU may have been busy, or refused for once. */
+#define SETTLE_FIRST 2
+#define SETTLE_LAST 300
 
 static void
 entry_free (gpointer data)
@@ -90,13 +93,53 @@ reap (gpointer user_data)
   return G_SOURCE_REMOVE;
 }
 
+bool
+bk_queue_entry_is_unsettled (const BkQueueEntry *entry)
+{
+  return bk_job_is_over (entry->job) && !bk_job_is_settled (entry->job);
+}
+
+static bool
+is_reachable (BkQueue *queue, const char *name)
+{
+  g_autoptr (BkVm) vm = name ? bk_vm_registry_get (queue->vms, name, NULL) : NULL;
+  return vm && bk_backend_link (bk_vm_backend (vm), NULL, NULL) == BK_LINK_READY;
+}
+
+static gboolean
+settle_again (gpointer user_data)
+{
+  BkQueue *queue = user_data;
+  queue->settle_timer = 0;
+  for (unsigned i = 0; i < queue->entries->len; i++) {
+    const BkQueueEntry *entry = queue->entries->pdata[i];
+    if (bk_queue_entry_is_unsettled (entry) && is_reachable (queue, bk_job_info (entry->job)->vm))
+      bk_job_settle (entry->job);
+  }
+  return G_SOURCE_REMOVE;
+}
+
+/* A VM that is away makes itself heard when it comes back. */
+static void
+settle_later (BkQueue *queue, BkJob *job)
+{
+  if (queue->stopping || queue->settle_timer || !is_reachable (queue, bk_job_info (job)->vm))
+    return;
+  queue->settle_timer = g_timeout_add_seconds (queue->settle_seconds, settle_again, queue);
+  queue->settle_seconds = MIN (queue->settle_seconds * 2, SETTLE_LAST);
+}
+
 /* Called from within the job: it is let go of later. */
 static void
-on_ended (BkJob *job G_GNUC_UNUSED, gpointer user_data)
+on_ended (BkJob *job, gpointer user_data)
 {
   BkQueue *queue = user_data;
   queue->pending++;
   g_idle_add (reap, queue);
+  if (bk_job_is_settled (job))
+    queue->settle_seconds = SETTLE_FIRST;
+  else
+    settle_later (queue, job);
 }
 
 static BkQueueEntry *
@@ -119,7 +162,7 @@ bk_queue_entry_is_of_vm (const BkQueueEntry *entry, const char *vm)
 /* --- life --- */
 
 static void
-on_vm (BkVm *vm, BkLink link, const char *event G_GNUC_UNUSED, gpointer user_data)
+on_vm (BkVm *vm, BkLink link, const char *event, gpointer user_data)
 {
   BkQueue *queue = user_data;
   for (unsigned i = 0; link == BK_LINK_READY && i < queue->entries->len; i++) {
@@ -127,6 +170,8 @@ on_vm (BkVm *vm, BkLink link, const char *event G_GNUC_UNUSED, gpointer user_dat
     if (bk_queue_entry_is_of_vm (entry, bk_vm_name (vm)) && bk_job_is_over (entry->job))
       bk_job_settle (entry->job);
   }
+  if (link == BK_LINK_READY && event == NULL)
+    bk_queue_settle_checkpoints (queue, bk_vm_name (vm));
 }
 
 BkQueue *
@@ -143,6 +188,7 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
+  queue->settle_seconds = SETTLE_FIRST;
   bk_vm_registry_set_notify (vms, on_vm, queue);
   return queue;
 }
@@ -161,6 +207,7 @@ bk_queue_free (BkQueue *queue)
 {
   queue->stopping = true;
   bk_vm_registry_set_notify (queue->vms, NULL, NULL);
+  g_clear_handle_id (&queue->settle_timer, g_source_remove);
   for (unsigned i = 0; i < queue->entries->len; i++)
     bk_job_detach (((const BkQueueEntry *)queue->entries->pdata[i])->job);
   while (anybody_works (queue))

@@ -35,6 +35,7 @@ def make_scene(tmp_path, request):
     statuses = []
     for scene in scenes:
         statuses.append(scene.close())
+        sys.stdout.write("--- log of QEMU:\n%s\n" % scene.vm.log.read_text(errors="replace")[-2000:])
         sys.stdout.write("--- log of backupd:\n%s\n" % scene.daemon.tail(200))
     if request.session.testsfailed == failed_before:
         assert set(statuses) <= {0}, "backupd ended with status %s: %s" % (statuses, scenes[-1].daemon.tail())

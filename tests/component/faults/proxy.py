@@ -198,8 +198,8 @@ class Proxy:
     """Listens at @path and connects each client to @upstream. @before is called before each command that passes, so that
     the guest can do something just then."""
 
-    def __init__(self, path, upstream, before=None):
-        self.path, self.upstream, self.before = path, upstream, before
+    def __init__(self, path, upstream, before=None, patient=True):
+        self.path, self.upstream, self.before, self.patient = path, upstream, before, patient
         self.lock = threading.Lock()
         self.fault, self.count, self.kinds = None, 0, []
         self.listener = socket.socket(socket.AF_UNIX)
@@ -241,7 +241,7 @@ class Proxy:
             self.before(command)
         if fault is None:
             # Else what the guest writes at the next command might overtake this one in QEMU.
-            connection.deliver(command, wait=self.before is not None and command.name in INSTANT)
+            connection.deliver(command, wait=self.patient and command.name in INSTANT)
             return True
         fault.command = command
         fault.happened.set()

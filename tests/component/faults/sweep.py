@@ -27,6 +27,16 @@ def each_kind(kinds):
     return chosen
 
 
+def share(numbers, part, of):
+    """Each @of-th, so that tests of the same commands divide them among themselves; all in the long run."""
+    return numbers if scene_module.LONG else numbers[part::of]
+
+
+def changing(kinds, numbers):
+    """Without the questions, which change nothing in QEMU."""
+    return [number for number in numbers if not kinds[number - 1].startswith("query") or scene_module.LONG]
+
+
 def start(scene, *options):
     """start, which may be refused for the fault. Returns the job, or None."""
     scene.pits = {}

@@ -8,11 +8,10 @@ from vm import MIB
 CLUSTER = 65536
 
 
-@pytest.mark.parametrize("iothread", [False, True])
 @pytest.mark.parametrize("mode", ["push", "push-direct"])
-def test_guest_overwrites_before_the_job_reads(make_scene, mode, iothread):
+def test_guest_overwrites_before_the_job_reads(make_scene, mode):
     """Single clusters among others that stay: zeroed, zeroed in part, written, and written and then zeroed."""
-    scene = make_scene(sizes={"vda": 4 * MIB, "vdb": 4 * MIB}, busy_guest=False, iothread=iothread)
+    scene = make_scene(sizes={"vda": 4 * MIB, "vdb": 4 * MIB}, busy_guest=False)
     for level in ("full", "incremental"):
         for disk in scene.vm.model:
             scene.vm.write(disk, 0, 4 * MIB, 42)

@@ -16,10 +16,10 @@ MIB = 1 << 20
 class Vm:
     """Two disks, vda and vdb, with two monitors: .qmp for the daemon, and one of our own."""
 
-    def __init__(self, folder, sizes, form="qcow2", iothread=False):
+    def __init__(self, folder, sizes, form="qcow2"):
         self.folder = pathlib.Path(folder)
         self.qmp, self.own = self.folder / "vm.qmp", self.folder / "own.qmp"
-        self.form, self.iothread = form, iothread
+        self.form = form
         self.model = {disk: bytearray(size) for disk, size in sizes.items()}
         self.random = random.Random(1)
         self.lock = threading.RLock()
@@ -38,11 +38,7 @@ class Vm:
             yield from ["-qmp", "unix:%s,server=on,wait=off" % path]
         for disk in self.model:
             yield from ["-blockdev", "driver=%s,node-name=%s-node,discard=unmap,file.driver=file,file.filename=%s" % (self.form, disk, self.image(disk))]
-            thread = ""
-            if self.iothread:
-                yield from ["-object", "iothread,id=thread-" + disk]
-                thread = ",iothread=thread-" + disk
-            yield from ["-device", "virtio-blk-pci,id=%s,drive=%s-node%s" % (disk, disk, thread)]
+            yield from ["-device", "virtio-blk-pci,id=%s,drive=%s-node" % (disk, disk)]
 
     def start(self):
         for path in (self.qmp, self.own):

@@ -199,7 +199,7 @@ START_TEST (sends_what_the_schema_knows)
 {
   g_autoptr (json_object) schema = bk_qmp_schema_load (BK_TEST_DATA);
   g_autoptr (GPtrArray) commands = record_all ();
-  ck_assert_uint_eq (commands->len, 44); /* features are asked for once, an empty transaction is not sent, nodes ask for jobs first */
+  ck_assert_uint_eq (commands->len, 45); /* features are asked for once, an empty transaction is not sent, nodes ask for jobs first */
   for (guint i = 0; i < commands->len; i++) {
     g_autofree char *problem = bk_qmp_schema_check (schema, commands->pdata[i]);
     ck_assert_msg (problem == NULL, "%s in %s", problem, json_object_to_json_string (commands->pdata[i]));
@@ -231,7 +231,7 @@ START_TEST (sends_what_was_asked_for)
   holds (commands, "qom-set", 1, "\"path\":\"/machine/peripheral/nvme0\"");
   holds (commands, "blockdev-add", 0, "\"cache\":{\"no-flush\":true,\"direct\":true}");
   holds (commands, "blockdev-add", 2, "\"backing\":null");
-  holds (commands, "blockdev-add", 4, "\"server\":{\"type\":\"fd\",\"str\":\"n\"},\"export\":\"disk\",\"open-timeout\":10");
+  holds (commands, "blockdev-add", 5, "\"server\":{\"type\":\"fd\",\"str\":\"n\"},\"export\":\"disk\",\"open-timeout\":10");
   holds (commands, "getfd", 0, "\"fdname\":\"n\"");
   holds (commands, "blockdev-reopen", 0, "\"read-only\":true,\"cache\":{\"no-flush\":true},\"file\":\"f\",\"backing\":null");
   holds (commands, "transaction", 0, "\"bitmaps\":[{\"node\":\"m\",\"name\":\"cp1\"},{\"node\":\"m\",\"name\":\"cp2\"}]");
