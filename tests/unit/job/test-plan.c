@@ -326,7 +326,7 @@ static const RefusalRow refusal_rows[] = {
   { "'disks': ['vda', 'cd']", "vda cd:rme", BK_ERROR_INVALID, "disk 'cd' has no medium" },
   { "'disks': []", "cd:rme ro:r usb:m", BK_ERROR_INVALID,
     "no writable disk with a medium; name the disks to back up (there are: cd, ro, usb)" },
-  { NULL, "", BK_ERROR_INVALID, "(there are: none)" },
+  { NULL, "", BK_ERROR_INVALID, "has no disks" },
 };
 
 static void
