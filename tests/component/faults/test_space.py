@@ -89,8 +89,8 @@ def test_disk_shrinks(make_scene):
     scene.check_contents()
 
 
+@pytest.mark.xfail(strict=True, reason="QEMU drops the dirty bits of what is cut off, tells nobody of a resize, and no query shows that there was one")
 def test_disk_shrinks_and_grows_between_backups(make_scene):
-    """Nobody sees this but the guest: the bits of what was cut off and came back are the only trace."""
     scene = make_scene()
     scene.vm.write("vda", 2 * MIB, 2 * MIB, 5)
     scene.backup()
