@@ -48,15 +48,8 @@ list (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **e
 static gboolean
 delete_checkpoint (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
-  g_autofree char *path = bk_args_path (args, "/v1/checkpoints", "CHECKPOINT", NULL);
-  g_autoptr (json_object) json = bk_connection_call (connection, "DELETE", path, NULL, error);
-  if (json == NULL)
-    return FALSE;
-  if (bk_output_is_json (output))
-    bk_output_json (output, json);
-  else if (!bk_output_is_quiet (output))
-    bk_output_line (output, "deleted checkpoint %s", bk_args_text (args, "CHECKPOINT"));
-  return TRUE;
+  static const BkCommandDelete delete = { "/v1/checkpoints", "CHECKPOINT", "deleted checkpoint", "" };
+  return bk_command_delete (args, connection, output, &delete, error);
 }
 
 static const BkOption create_options[] = {

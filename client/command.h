@@ -15,3 +15,12 @@ extern const BkCommand bk_job_commands[];
 extern const BkCommand bk_backup_commands[];
 extern const BkCommand bk_restore_commands[];
 extern const BkCommand bk_checkpoint_commands[];
+
+/* For commands that take something away: "DONE NAME REMARK" is told when that has been done. */
+typedef struct {
+  const char *collection; /* path */
+  const char *operand;    /* that has the name */
+  const char *done;
+  const char *remark; /* or "" */
+} BkCommandDelete;
+gboolean bk_command_delete (const BkArgs *args, BkConnection *connection, BkOutput *output, const BkCommandDelete *delete, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -63,15 +63,8 @@ show (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **e
 static gboolean
 remove_repository (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
-  g_autofree char *path = bk_args_path (args, "/v1/repositories", "NAME", NULL);
-  g_autoptr (json_object) json = bk_connection_call (connection, "DELETE", path, NULL, error);
-  if (json == NULL)
-    return FALSE;
-  if (bk_output_is_json (output))
-    bk_output_json (output, json);
-  else if (!bk_output_is_quiet (output))
-    bk_output_line (output, "removed repository %s; its files are kept", bk_args_text (args, "NAME"));
-  return TRUE;
+  static const BkCommandDelete delete = { "/v1/repositories", "NAME", "removed repository", "; its files are kept" };
+  return bk_command_delete (args, connection, output, &delete, error);
 }
 
 static const BkOption add_options[] = {

@@ -37,5 +37,7 @@ const char *bk_lookup_choose (GPtrArray *ids, const char *noun, const char *pref
 /* Replaces @inner by CORRUPT for a row that cannot be read. Always NULL. @noun: "job '17'". */
 gpointer bk_catalog_unreadable (BkCatalog *catalog, const char *noun, const char *id, GError *inner, GError **error);
 
+/* Runs @delete, a statement whose only parameter is a name. When it finds nothing, as bk_catalog_no_such(). */
+gboolean bk_catalog_remove_named (BkCatalog *catalog, const char *delete, const char *noun, const char *name, const char *query, GError **error);
 /* NOT_FOUND "there is no NOUN 'NAME'; there are: ...", the names being the rows of @query. Always FALSE. */
 gboolean bk_catalog_no_such (BkCatalog *catalog, const char *noun, const char *name, const char *query, GError **error);

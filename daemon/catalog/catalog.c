@@ -158,3 +158,16 @@ bk_catalog_no_such (BkCatalog *catalog, const char *noun, const char *name, cons
   g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "there is no %s '%s'; there are: %s", noun, name, list);
   return FALSE;
 }
+
+gboolean
+bk_catalog_remove_named (BkCatalog *catalog, const char *delete, const char *noun, const char *name, const char *query,
+                         GError **error)
+{
+  g_autoptr (BkStatement) statement = bk_statement_new (catalog->sql, delete, error);
+  if (statement == NULL)
+    return FALSE;
+  bk_statement_bind_text (statement, name);
+  if (!bk_statement_run (statement, error))
+    return FALSE;
+  return bk_sql_changes (catalog->sql) > 0 || bk_catalog_no_such (catalog, noun, name, query, error);
+}

@@ -52,12 +52,6 @@ gboolean
 bk_catalog_remove_repository (BkCatalog *catalog, const char *name, GError **error)
 {
   /* Its backups go by ON DELETE CASCADE. */
-  g_autoptr (BkStatement) delete = bk_statement_new (catalog->sql, "DELETE FROM repository WHERE name = ?", error);
-  if (delete == NULL)
-    return FALSE;
-  bk_statement_bind_text (delete, name);
-  if (!bk_statement_run (delete, error))
-    return FALSE;
-  return bk_sql_changes (catalog->sql) > 0 ||
-         bk_catalog_no_such (catalog, "repository", name, "SELECT name FROM repository ORDER BY name", error);
+  return bk_catalog_remove_named (catalog, "DELETE FROM repository WHERE name = ?", "repository", name,
+                                  "SELECT name FROM repository ORDER BY name", error);
 }

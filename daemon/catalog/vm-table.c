@@ -86,12 +86,6 @@ gboolean
 bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error)
 {
   /* Its checkpoints go by ON DELETE CASCADE. */
-  g_autoptr (BkStatement) delete = bk_statement_new (catalog->sql, "DELETE FROM vm WHERE name = ?", error);
-  if (delete == NULL)
-    return FALSE;
-  bk_statement_bind_text (delete, name);
-  if (!bk_statement_run (delete, error))
-    return FALSE;
-  return bk_sql_changes (catalog->sql) > 0 ||
-         bk_catalog_no_such (catalog, "VM", name, "SELECT name FROM vm ORDER BY name", error);
+  return bk_catalog_remove_named (catalog, "DELETE FROM vm WHERE name = ?", "VM", name,
+                                  "SELECT name FROM vm ORDER BY name", error);
 }

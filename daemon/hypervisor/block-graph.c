@@ -72,6 +72,12 @@ bk_node_free (BkNode *node)
   g_free (node);
 }
 
+bool
+bk_node_is_snapshot (const BkNode *node)
+{
+  return strcmp (node->driver, "snapshot-access") == 0;
+}
+
 /* The member @name of @object when it has @type; NULL else, also when @object is no object at all. */
 static json_object *
 member (json_object *object, const char *name, json_type type)

@@ -53,5 +53,7 @@ typedef struct {
   GStrv bitmaps; /* names of bitmaps on it, whatever their name */
 } BkNode;
 void bk_node_free (BkNode *node);
+/* True when it shows the frozen content of a disk. */
+bool bk_node_is_snapshot (const BkNode *node);
 /* Every node of the VM whose name starts with @prefix ("" = all); (transfer full), BkNode. */
 GPtrArray *bk_block_graph_nodes (json_object *nodes, const char *prefix);

@@ -99,7 +99,7 @@ remove_snapshots (BkQmpBackend *self, json_object *nodes, const char *prefix, GE
   g_autoptr (GPtrArray) ours = bk_block_graph_nodes (nodes, prefix);
   for (unsigned i = 0; i < ours->len; i++) {
     const BkNode *node = ours->pdata[i];
-    if (strcmp (node->driver, "snapshot-access") == 0 && !bk_qmp_del_node (self->client, node->name, NULL, error))
+    if (bk_node_is_snapshot (node) && !bk_qmp_del_node (self->client, node->name, NULL, error))
       return FALSE;
   }
   return TRUE;
