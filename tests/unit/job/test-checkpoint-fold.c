@@ -125,8 +125,9 @@ static const struct {
   { "c1:vda c2:vda<c1,vdb c3:vda<c1,vdb<c2", "c2", "vda vdb", "c3:vda<c1,vdb" },
   /* one that is being made may stand on it as well */
   { "c1:vda c2:vda<c1 c3:vda<c2?", "c2", "vda", "c3:vda<c1?" },
-  /* what a provisional one had taken over is not handed on */
-  { "c1:vda c2:vda<c1? c3:vda<c2", "c2", "vda", "c3:vda" },
+  /* a deletion marks its checkpoint provisional before it folds */
+  { "c1:vda c2:vda<c1? c3:vda<c2", "c2", "vda", "c3:vda<c1" },
+  { "c1:vda c2:vda<c1? c3:vda<c2", "c2", "", "c3:vda" },
 };
 
 START_TEST (relinks_those_that_stood_on_it)
