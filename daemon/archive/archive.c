@@ -256,11 +256,26 @@ check_committable (BkArchive *archive, const BkBackupInfo *manifest, const BkBac
   return FALSE;
 }
 
+/* A daemon that was killed as it wrote the manifest leaves its temporary file behind. */
+static gboolean
+remove_temporary_manifests (const char *folder, GError **error)
+{
+  g_autoptr (GDir) dir = open_folder (folder, error);
+  if (dir == NULL)
+    return FALSE;
+  for (const char *name = g_dir_read_name (dir); name != NULL; name = g_dir_read_name (dir)) {
+    g_autofree char *path = g_build_filename (folder, name, NULL);
+    if (g_str_has_prefix (name, "." BK_LAYOUT_MANIFEST ".") && !bk_fsio_remove (path, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* When the last fsync of the manifest fails, nobody can say whether the backup exists: then it shall not. */
 static gboolean
 write_manifest_or_none (const char *folder, const BkBackupInfo *manifest, GError **error)
 {
-  if (bk_fsio_sync (folder, error) && bk_manifest_write (folder, manifest, error))
+  if (remove_temporary_manifests (folder, error) && bk_fsio_sync (folder, error) && bk_manifest_write (folder, manifest, error))
     return TRUE;
   g_autofree char *path = g_build_filename (folder, BK_LAYOUT_MANIFEST, NULL);
   (void)!bk_fsio_remove (path, NULL);
