@@ -20,19 +20,24 @@ on_end_signal (gpointer user_data)
   return G_SOURCE_CONTINUE;
 }
 
-/* Until we are told to end. */
+static void
+end_on (int signal_number, GMainLoop *loop)
+{
+  g_unix_signal_add_full (G_PRIORITY_DEFAULT, signal_number, on_end_signal, g_main_loop_ref (loop),
+                          (GDestroyNotify)g_main_loop_unref);
+}
+
+/* Until we are told to end. The signals stay caught: told twice, we still end in order rather than half-way. */
 static void
 serve (void)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
-  unsigned term = g_unix_signal_add (SIGTERM, on_end_signal, loop);
-  unsigned interrupt = g_unix_signal_add (SIGINT, on_end_signal, loop);
+  end_on (SIGTERM, loop);
+  end_on (SIGINT, loop);
   bk_service_notify ("READY=1");
   g_main_loop_run (loop);
   bk_service_notify ("STOPPING=1");
   g_message ("ending; running jobs are left as they are in QEMU");
-  g_source_remove (term);
-  g_source_remove (interrupt);
 }
 
 static gboolean

@@ -28,6 +28,15 @@ def test_it_ends_well_while_clients_come_and_go(tmp_path):
         assert daemon.end() == 0, daemon.tail(200)
 
 
+def test_told_twice_it_still_ends_in_order(tmp_path):
+    """Some send the signal again and again until the process is gone."""
+    for number in range(5):
+        daemon = daemon_module.Daemon(tmp_path / str(number)).start()
+        while daemon.process.poll() is None:
+            daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.returncode == 0, daemon.tail(200)
+
+
 def test_an_empty_state_directory_is_no_directory(tmp_path):
     done = subprocess.run([daemon_module.program("BACKUPD", "daemon/backupd"), "--state-dir", ""], cwd=tmp_path,
                           capture_output=True, text=True, timeout=30)
