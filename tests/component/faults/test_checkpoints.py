@@ -138,10 +138,10 @@ def test_daemon_is_killed_while_a_checkpoint_is(make_scene, verb, decision):
         client = process.start([scene.daemon.backupctl, "--host", scene.daemon.address] + arguments, stdout=-3, stderr=-3)
         process.wait_until(lambda: fault.happened.is_set() or client.poll() is not None, 30, "the command or the client")
         struck = fault.happened.is_set()
+        scene.proxy.arm()
         if struck:
             scene.daemon.kill()
             fault.let_go(decision)
-            scene.proxy.arm()
             scene.daemon.start()
             scene.wait_vm()
         client.wait(30)
