@@ -14,16 +14,18 @@ LAYERS = {
     'api': [],
     'daemon/base': ['api'],
     'daemon/hypervisor': ['api', 'daemon/base'],
+    'daemon/mover': ['api', 'daemon/base'],
     'daemon/archive': ['api', 'daemon/base'],
     'daemon/catalog': ['api', 'daemon/base'],
-    'daemon/job': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/archive', 'daemon/catalog'],
-    'daemon/rest': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/archive', 'daemon/catalog', 'daemon/job'],
+    'daemon/job': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/archive', 'daemon/catalog'],
+    'daemon/rest': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/archive', 'daemon/catalog', 'daemon/job'],
     'client': ['api'],
 }
 LAYERS['daemon'] = [layer for layer in LAYERS if layer != 'client']
 
 # What is not in the C library, by the beginning of the header's name; GLib and GIO are everywhere.
-LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base']}
+LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base'],
+             'libnbd': ['daemon/mover']}
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
