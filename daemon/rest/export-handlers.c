@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
-#include "listen-member.h"
+#include "request-check.h"
 
 /* A forgotten export holds back scratch space: nobody reads for longer than a month. */
 #define MAX_TIMEOUT (31 * 86400)
@@ -46,11 +46,8 @@ check_request (const BkExportRequest *request, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/timeout_seconds: must be %d (31 days) at most", MAX_TIMEOUT);
     return FALSE;
   }
-  if (request->tls && !g_path_is_absolute (request->tls)) {
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/tls: must be an absolute path, not '%s'", request->tls);
-    return FALSE;
-  }
-  return bk_listen_member_check (request->listen, error);
+  return bk_request_check_id (request->id, error) && bk_request_check_path ("tls", request->tls, error) &&
+         bk_request_check_listen (request->listen, error);
 }
 
 void

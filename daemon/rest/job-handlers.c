@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
+#include "request-check.h"
 
 static const BkField bk_speed_request_fields[] = {
   { "speed", BK_FIELD_UINT64, offsetof (BkSpeedRequest, speed), BK_FIELD_REQUIRED, NULL, NULL },
@@ -64,12 +65,23 @@ on_planned (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_d
     bk_exchange_fail (exchange, error);
 }
 
+/* When not, the exchange has been answered. */
+static bool
+has_good_id (BkExchange *exchange, const char *id)
+{
+  g_autoptr (GError) error = NULL;
+  if (bk_request_check_id (id, &error))
+    return true;
+  bk_exchange_fail (exchange, error);
+  return false;
+}
+
 static void
 submit_backup (BkExchange *exchange)
 {
   BkQueue *queue = bk_exchange_services (exchange)->queue;
   g_autoptr (BkBackupRequest) request = bk_exchange_body_struct (exchange, &bk_backup_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   if (request->dry_run)
     bk_queue_plan_backup_async (queue, request, on_planned, bk_exchange_ref (exchange));
@@ -82,7 +94,7 @@ submit_restore (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkRestoreRequest) request = bk_exchange_body_struct (exchange, &bk_restore_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   g_autoptr (BkJobInfo) job = bk_queue_submit_restore (bk_exchange_services (exchange)->queue, request, &error);
   reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
@@ -93,7 +105,7 @@ submit_verify (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkVerifyRequest) request = bk_exchange_body_struct (exchange, &bk_verify_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   g_autoptr (BkJobInfo) job = bk_queue_submit_verify (bk_exchange_services (exchange)->queue, request, &error);
   reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
@@ -104,7 +116,7 @@ submit_gc (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkGcRequest) request = bk_exchange_body_struct (exchange, &bk_gc_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   g_autoptr (BkJobInfo) job = bk_queue_submit_gc (bk_exchange_services (exchange)->queue, request, &error);
   reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
@@ -115,7 +127,7 @@ submit_copy (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkCopyRequest) request = bk_exchange_body_struct (exchange, &bk_copy_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   g_autoptr (BkJobInfo) job = bk_queue_submit_copy (bk_exchange_services (exchange)->queue, request, &error);
   reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
+#include "request-check.h"
 
 #define MIN_CHUNK (64 * 1024)
 #define MAX_CHUNK (4 * 1024 * 1024)
@@ -43,12 +44,6 @@ first_dedup_member (const BkRepositoryInfo *request)
                                     : NULL;
 }
 
-static gboolean
-check_secret (const char *member, const char *path, GError **error)
-{
-  return path == NULL || g_path_is_absolute (path) || refuse (error, member, "must be an absolute path on the daemon's host");
-}
-
 /* What can be said without the folder; the registry knows the rest. */
 static gboolean
 check_request (const BkRepositoryInfo *request, GError **error)
@@ -63,8 +58,8 @@ check_request (const BkRepositoryInfo *request, GError **error)
     return refuse (error, "compression", "must be from 1 (fast) to 19 (small)");
   if (request->passphrase_file && request->key_file)
     return refuse (error, "key_file", "must not stand beside passphrase_file: a repository has one secret");
-  return check_secret ("passphrase_file", request->passphrase_file, error) &&
-         check_secret ("key_file", request->key_file, error);
+  return bk_request_check_path ("passphrase_file", request->passphrase_file, error) &&
+         bk_request_check_path ("key_file", request->key_file, error);
 }
 
 void

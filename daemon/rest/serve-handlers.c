@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
-#include "listen-member.h"
+#include "request-check.h"
 
 void
 bk_serves_list (BkExchange *exchange)
@@ -31,7 +31,7 @@ bk_serves_start (BkExchange *exchange)
   g_autoptr (BkServeRequest) request = bk_exchange_body_struct (exchange, &bk_serve_request_struct);
   if (request == NULL)
     return;
-  if (bk_listen_member_check (request->listen, &error))
+  if (bk_request_check_listen (request->listen, &error))
     bk_serve_registry_start_async (bk_exchange_services (exchange)->serves, request, on_started, bk_exchange_ref (exchange));
   else
     bk_exchange_fail (exchange, error);

@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "listen-member.h"
+#include "request-check.h"
 
-#include "bk-error.h"
+#include "bk-types.h"
 
 #include <stdbool.h>
 #include <string.h>
+
+gboolean
+bk_request_check_id (const char *id, GError **error)
+{
+  if (id == NULL || bk_id_is_valid (id))
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/id: must be 1 to 64 characters of [A-Za-z0-9._-]");
+  return FALSE;
+}
+
+gboolean
+bk_request_check_path (const char *member, const char *path, GError **error)
+{
+  if (path == NULL || g_path_is_absolute (path))
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/%s: must be an absolute path, not '%s'", member, path);
+  return FALSE;
+}
 
 /* A name, or an address; with colons in it only inside brackets. */
 static bool
@@ -30,7 +48,7 @@ is_tcp (const char *address)
 }
 
 gboolean
-bk_listen_member_check (const char *listen, GError **error)
+bk_request_check_listen (const char *listen, GError **error)
 {
   if (listen == NULL || strcmp (listen, "unix") == 0 || (g_str_has_prefix (listen, "tcp:") && is_tcp (listen + 4)))
     return TRUE;
