@@ -259,7 +259,8 @@ colour_of (const char *word)
   } colours[] = {
     { "completed", "\033[32m" }, { "ok", "\033[32m" },          { "done", "\033[32m" },      { "running", "\033[36m" },
     { "partial", "\033[33m" },   { "paused", "\033[33m" },      { "cancelled", "\033[33m" }, { "busy", "\033[33m" },
-    { "failed", "\033[31m" },    { "unreachable", "\033[31m" },
+    { "failed", "\033[31m" },    { "unreachable", "\033[31m" }, { "locked", "\033[31m" },    { "ready", "\033[32m" },
+    { "ended", "\033[32m" },
   };
   for (size_t i = 0; i < G_N_ELEMENTS (colours); i++)
     if (strcmp (colours[i].word, word) == 0)

@@ -33,6 +33,9 @@ def complete(daemon, ctl):
         {'id': '01DA', 'vm': 'web01', 'state': 'completed', 'point_in_time': '2026-11-23T02:52:00Z', 'disks': []}]}
     daemon.routes['GET /v1/serves'] = {'next': None, 'items': [{'id': '01SA', 'backup': 'b', 'disk': 'vda', 'uri': 'nbd://h'}]}
     daemon.routes['GET /v1/exports'] = {'next': None, 'items': [export(ident='01EA')]}
+    disks = [{'name': name, 'level': 'full', 'state': 'completed'} for name in ('sda', 'sdb')]
+    daemon.routes['GET /v1/backups/01BA'] = {'id': '01BA', 'vm': 'web01', 'state': 'completed', 'disks': disks,
+                                             'point_in_time': '2026-11-23T02:52:00Z'}
     daemon.routes['GET /v1/checkpoints'] = {'items': [{'id': '01CA', 'vm': 'web01'}], 'next': None}
 
     def run(*words, env=None):
@@ -61,6 +64,9 @@ def complete(daemon, ctl):
     (['--json', 'status', '01J'], {'01JA', '01JB'}),
     (['start', '--wait', '--d'], {'--disks', '--dry-run'}),
     (['restore', ''], {'01BA'}),
+    (['restore', '01BA', '--disk', ''], {'sda', 'sdb'}),
+    (['serve', '01BA', '--disk', 'sda'], {'sda'}),
+    (['serve', '--disk', ''], set()),
     (['verify', ''], {'01BA'}),
     (['repo', 'gc', ''], {'default'}),
     (['backup', 'copy', '01BA', '--to', ''], {'default'}),
