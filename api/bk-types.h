@@ -307,7 +307,7 @@ typedef struct {
   GStrv disks; /* NULL = all writable disks with a medium */
   char *since; /* checkpoint: its changes are offered as a dirty bitmap; NULL: none */
   char *listen; /* "unix" (NULL) or "tcp:HOST:PORT" */
-  char *tls;    /* folder on QEMU's host with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
+  char *tls;    /* folder on the daemon's host with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
   uint64_t timeout_seconds; /* ended as failed after that; 0 = 86400 */
 } BkExportRequest;
 BK_TYPE (BkExportRequest, bk_export_request)

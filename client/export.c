@@ -154,7 +154,8 @@ print_ready (BkOutput *output, const BkExportInfo *info)
 static gboolean
 begin (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
-  static const char *const before[] = { "beginning", NULL };
+  /* An export that somebody else ends meanwhile is seen off, too. */
+  static const char *const before[] = { "beginning", "ending", NULL };
   g_auto (Export) export = { .connection = connection };
   g_autoptr (json_object) body = bk_args_body (args);
   if (!ask (&export, "POST", "/v1/exports", body, error))
@@ -206,12 +207,13 @@ print_ended (BkOutput *output, const BkExportInfo *info, bool success)
     bk_output_line (output, "export %s has ended", info->id);
 }
 
-/* Asked to fail, it has failed as it should when nothing else went wrong. */
+/* Ended with an error: some of its disks have failed. Asked to fail, it has failed as it should when nothing else went
+ * wrong. */
 static bool
 has_ended_so (const BkExportInfo *info, bool success)
 {
   if (strcmp (info->state, "ended") == 0)
-    return true;
+    return info->error == NULL;
   return !success && strcmp (info->state, "failed") == 0 &&
          (info->error == NULL || g_strcmp0 (info->error->code, "cancelled") == 0);
 }
@@ -246,8 +248,8 @@ static const BkOption begin_options[] = {
   { "vm", BK_OPTION_TEXT, "NAME", NULL, "vm", true, "the VM" },
   { "disks", BK_OPTION_LIST, "DISK,...", NULL, "disks", false, "some of its disks; otherwise all that are writable" },
   { "since", BK_OPTION_TEXT, "CHECKPOINT", NULL, "since", false, "tell what changed since this checkpoint" },
-  { "listen", BK_OPTION_TEXT, "ADDRESS", NULL, "listen", false, "unix (otherwise), or tcp:HOST:PORT" },
-  { "tls", BK_OPTION_PATH, "DIR", NULL, "tls", false, "with the keys in DIR on QEMU's host; tcp only" },
+  { "listen", BK_OPTION_TEXT, "ADDRESS", NULL, "listen", false, "unix (otherwise), or tcp:HOST:PORT; port 0 is any" },
+  { "tls", BK_OPTION_PATH, "DIR", NULL, "tls", false, "ask readers for TLS, with the keys in DIR; tcp only" },
   { "timeout", BK_OPTION_TIME, "TIME", NULL, "timeout_seconds", false, "end it as failed after 90s, 15m, 2h; otherwise 1d" },
   { "id", BK_OPTION_TEXT, "ID", NULL, "id", false, "your own ID for it: 1-64 of A-Z a-z 0-9 . _ -" },
   { NULL },

@@ -74,7 +74,7 @@ def test_a_begin_that_fails(daemon, ctl):
 
 
 def test_a_begin_that_somebody_else_ends(daemon, ctl):
-    begun(daemon, export('ended'))
+    begun(daemon, export('ending'), export('ended'))
     result = ctl(*BEGIN)
     assert (result.returncode, result.stdout) == (8, '')
 
@@ -135,6 +135,15 @@ def test_a_success_that_does_not_come_off(daemon, ctl):
     assert result.stderr == 'backupctl: export 01EXPORT has failed: QEMU has gone\n'
     ended(daemon, export('failed', error={'code': 'cancelled', 'message': 'it was cancelled'}))
     assert ctl('export', 'end', '01E', '--success').returncode == 8
+
+
+def test_a_success_of_some_disks(daemon, ctl):
+    partly = export('ended', error={'code': 'partial', 'message': 'some disks failed: vda'})
+    partly['disks'][0]['error'] = {'code': 'failed', 'message': 'it broke'}
+    ended(daemon, partly)
+    result = ctl('export', 'end', '01E', '--success')
+    assert (result.returncode, result.stdout) == (3, '')
+    assert result.stderr == "backupctl: disk 'vda': it broke\nbackupctl: export 01EXPORT has ended: some disks failed: vda\n"
 
 
 def test_a_failure_that_is_as_asked(daemon, ctl):
