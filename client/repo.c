@@ -33,6 +33,14 @@ ratio (uint64_t before, uint64_t after)
   return g_strdup_printf ("%s : 1", number);
 }
 
+/* 0 is what a repository has that was made without asking for a level. */
+static char *
+level_cell (gconstpointer item)
+{
+  const BkRepositoryInfo *repository = item;
+  return g_strdup_printf ("%" G_GUINT64_FORMAT, (guint64)MAX (repository->compression, 1));
+}
+
 static char *
 dedup_cell (gconstpointer item)
 {
@@ -76,7 +84,7 @@ static const BkColumn dedup_details[] = {
   { "Passphrase file", BK_CELL_TEXT, "passphrase_file" },
   { "Key file", BK_CELL_TEXT, "key_file" },
   { "Chunk size", BK_CELL_SIZE, "chunk_size" },
-  { "Compression level", BK_CELL_TEXT, "compression" },
+  { "Compression level", BK_CELL_TEXT, NULL, level_cell },
   { "Backups", BK_CELL_TEXT, "backups" },
   { "In the trash", BK_CELL_TEXT, "trash" },
   { "Logical", BK_CELL_SIZE, "bytes_logical" },

@@ -230,10 +230,11 @@ def test_a_dedup_repository_shows_what_is_shared(daemon, ctl):
         'Encryption': 'key-file', 'Key file': '/k'}
     assert 'Passphrase file' not in shown
     daemon.routes['GET /v1/repositories/nas'] = dict(DEDUP, damaged_chunks=2, verified_at='2026-11-24T02:52:00Z',
-                                                     bytes_logical=0, bytes_unique=0)
+                                                     bytes_logical=0, bytes_unique=0, compression=0)
     shown = dict(rows(ctl('repo', 'show', 'nas').stdout))
     assert shown['Damage'].startswith('2 chunks') and shown['Verified'] == '2026-11-24 02:52:00'
     assert 'Deduplication' not in shown and 'Compression' not in shown
+    assert shown['Compression level'] == '1'
     daemon.routes['GET /v1/repositories/nas'] = REPO
     assert 'Deduplication' not in ctl('repo', 'show', 'nas').stdout
 
