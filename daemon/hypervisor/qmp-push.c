@@ -83,7 +83,8 @@ add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_n
     return FALSE;
   if (strcmp (format, "raw") == 0) /* QEMU wants source and target of one size, and devices come in others */
     return bk_qmp_add_raw (self->client, node, file_node, size, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
-  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  /* What lies above a backing file that QEMU finds nothing in, or was written as zeroes, is read as data. */
+  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH | BK_QMP_DETECT_ZEROES, cancellable, error);
 }
 
 static gboolean
