@@ -19,6 +19,7 @@
 
 #include "fsio.h"
 #include "nbd-uri.h"
+#include "qmp-json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -204,6 +205,38 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
   return ok;
 }
 
+/* QEMU uses the socket up with its first attempt, and complains of the second: what it says of that tells nobody anything. */
+static void
+set_nbd_refusal (GError **error, const BkRunDisk *disk, const BkNbdUri *uri, const GError *cause)
+{
+  if (cause->code == BK_ERROR_FAILED)
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the server of '%s' does not give export '%s': it has none of that name, wants TLS, or speaks no NBD",
+                 disk->target, uri->export_name);
+  else
+    g_propagate_error (error, g_error_copy (cause));
+}
+
+static gboolean
+check_nbd_size (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (json_object) nodes = NULL;
+  if (!bk_qmp_query_nodes (self->client, &nodes, cancellable, error))
+    return FALSE;
+  for (size_t i = 0; i < json_object_array_length (nodes); i++) {
+    json_object *entry = json_object_array_get_idx (nodes, i), *image = NULL;
+    if (g_strcmp0 (bk_qmp_get_string (entry, "node-name"), node) != 0 || !json_object_object_get_ex (entry, "image", &image))
+      continue;
+    uint64_t size = bk_qmp_get_uint (image, "virtual-size");
+    if (size == disk->size)
+      return TRUE;
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "the export of '%s' has %" G_GUINT64_FORMAT " bytes, the disk %" G_GUINT64_FORMAT "; make it as large as the disk",
+                 disk->target, size, disk->size);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 static gboolean
 open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
@@ -213,7 +246,12 @@ open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GC
     return FALSE;
   int fd = g_socket_get_fd (g_socket_connection_get_socket (connection));
   bk_qmp_backend_keep_socket (self, node, g_object_ref (connection));
-  return bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, error);
+  g_autoptr (GError) cause = NULL;
+  if (bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, &cause))
+    return check_nbd_size (self, disk, node, cancellable, error);
+  g_debug ("%s: %s", disk->target, cause->message);
+  set_nbd_refusal (error, disk, uri, cause);
+  return FALSE;
 }
 
 static gboolean
