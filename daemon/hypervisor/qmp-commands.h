@@ -29,6 +29,8 @@ gboolean bk_qmp_query (BkQmpClient *client, const char *command, json_object **r
 #define BK_QMP_QUERY_SCHEMA "query-qmp-schema"
 /* query-named-block-nodes with flat: true */
 gboolean bk_qmp_query_nodes (BkQmpClient *client, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* @size: virtual size of @node in bytes. NOT_FOUND when there is no such node. */
+gboolean bk_qmp_query_size (BkQmpClient *client, const char *node, uint64_t *size, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* @status: (out) (transfer full) "running", "paused", ... */
 gboolean bk_qmp_query_status (BkQmpClient *client, char **status, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* QOM property as a string; *@value NULL when it does not exist or is empty. @path: a QOM path or a device's ID. */

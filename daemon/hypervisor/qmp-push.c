@@ -19,7 +19,6 @@
 
 #include "fsio.h"
 #include "nbd-uri.h"
-#include "qmp-json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -219,22 +218,15 @@ set_nbd_refusal (GError **error, const BkRunDisk *disk, const BkNbdUri *uri, con
 static gboolean
 check_nbd_size (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (json_object) nodes = NULL;
-  if (!bk_qmp_query_nodes (self->client, &nodes, cancellable, error))
+  uint64_t size = 0;
+  if (!bk_qmp_query_size (self->client, node, &size, cancellable, error))
     return FALSE;
-  for (size_t i = 0; i < json_object_array_length (nodes); i++) {
-    json_object *entry = json_object_array_get_idx (nodes, i), *image = NULL;
-    if (g_strcmp0 (bk_qmp_get_string (entry, "node-name"), node) != 0 || !json_object_object_get_ex (entry, "image", &image))
-      continue;
-    uint64_t size = bk_qmp_get_uint (image, "virtual-size");
-    if (size == disk->size)
-      return TRUE;
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
-                 "the export of '%s' has %" G_GUINT64_FORMAT " bytes, the disk %" G_GUINT64_FORMAT "; make it as large as the disk",
-                 disk->target, size, disk->size);
-    return FALSE;
-  }
-  return TRUE;
+  if (size == disk->size)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+               "the export of '%s' has %" G_GUINT64_FORMAT " bytes, the disk %" G_GUINT64_FORMAT "; make it as large as the disk",
+               disk->target, size, disk->size);
+  return FALSE;
 }
 
 static gboolean
