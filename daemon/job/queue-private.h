@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "backup-job.h"
+#include "backup.h"
 #include "claims.h"
 #include "job.h"
 #include "queue.h"
@@ -43,7 +43,7 @@ bool bk_queue_entry_is_unsettled (const BkQueueEntry *entry);
 bool bk_queue_entry_is_of_vm (const BkQueueEntry *entry, const char *vm);
 
 /* What the kinds need and claim, for new jobs and for those of an earlier daemon. (transfer full) */
-BkBackupJobContext bk_queue_backup_context (BkQueue *queue, BkVm *vm);
+BkBackupContext bk_queue_backup_context (BkQueue *queue, BkVm *vm);
 /* @disks: BkJobDisk. */
 BkClaims *bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks);
 /* @data: of the restore job. */

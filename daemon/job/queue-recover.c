@@ -3,6 +3,7 @@
 
 #include "delete-job.h"
 #include "fsio.h"
+#include "push-job.h"
 #include "restore-job.h"
 
 #include <string.h>
@@ -20,9 +21,9 @@ revive_backup (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
   g_autoptr (BkVm) vm = request ? bk_vm_registry_get (queue->vms, request->vm, error) : NULL;
   if (vm == NULL)
     return FALSE;
-  BkBackupJobContext context = bk_queue_backup_context (queue, vm);
-  revived->kind = &bk_backup_job_kind;
-  revived->data = bk_backup_job_data_new (&context, request, NULL, record->run, error);
+  BkBackupContext context = bk_queue_backup_context (queue, vm);
+  revived->kind = &bk_push_job_kind;
+  revived->data = bk_push_job_data_new (&context, request, NULL, record->run, error);
   revived->claims = bk_queue_backup_claims (request, record->info->disks);
   return revived->data != NULL;
 }

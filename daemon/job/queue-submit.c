@@ -6,6 +6,7 @@
 #include "backup-request.h"
 #include "delete-job.h"
 #include "image.h"
+#include "push-job.h"
 #include "restore-job.h"
 #include "ulid.h"
 
@@ -100,7 +101,7 @@ submit_work (gpointer user_data)
   submit->state = bk_backend_inspect (bk_vm_backend (submit->vm), NULL, &submit->error);
 }
 
-BkBackupJobContext
+BkBackupContext
 bk_queue_backup_context (BkQueue *queue, BkVm *vm)
 {
   bool settling = false;
@@ -108,24 +109,24 @@ bk_queue_backup_context (BkQueue *queue, BkVm *vm)
     const BkQueueEntry *entry = queue->entries->pdata[i];
     settling |= bk_queue_entry_is_unsettled (entry) && bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
   }
-  return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, settling };
+  return (BkBackupContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, settling };
 }
 
 static BkJobInfo *
 admit_backup (Submit *submit, const BkRun *run, GError **error)
 {
   const BkBackupRequest *request = submit->request;
-  BkBackupJobContext context = bk_queue_backup_context (submit->queue, submit->vm);
+  BkBackupContext context = bk_queue_backup_context (submit->queue, submit->vm);
   BkJobRecord *record = new_record (request->id, "backup", request->vm, bk_struct_to_json (&bk_backup_request_struct, request));
   /* One ID for job, backup and checkpoint, so that people need to remember only one. */
   const char *backup_id = request->id ? NULL : record->info->id;
-  gpointer data = bk_backup_job_data_new (&context, request, backup_id, NULL, error);
+  gpointer data = bk_push_job_data_new (&context, request, backup_id, NULL, error);
   record->info->mode = g_strdup (run->mode);
   record->info->repository = g_strdup (bk_backup_request_repository (request));
   record->info->speed = request->speed;
   record->info->disks = bk_backup_progress_rows (run);
   BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
-  return admit (submit->queue, record, &bk_backup_job_kind, data, claims, error);
+  return admit (submit->queue, record, &bk_push_job_kind, data, claims, error);
 }
 
 /* A disk that a job has in hand must be reported as that, not as a disk with strange nodes on it. */
@@ -158,8 +159,8 @@ submit_done (gpointer user_data)
   if (queue->stopping && error == NULL)
     g_set_error (&error, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
   if (error == NULL && check_new_id (queue, submit->request->id, &error) && check_busy_disks (submit, &error)) {
-    BkBackupJobContext context = bk_queue_backup_context (queue, submit->vm);
-    run = bk_backup_job_plan (&context, queue->catalog, submit->request, submit->state, NULL, NULL, &plan, &error);
+    BkBackupContext context = bk_queue_backup_context (queue, submit->vm);
+    run = bk_backup_plan (&context, queue->catalog, submit->request, submit->state, NULL, NULL, &plan, &error);
   }
   if (run && !submit->plan_only)
     info = admit_backup (submit, run, &error);
@@ -262,10 +263,10 @@ gpointer
 bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error)
 {
   g_autoptr (BkVm) vm = bk_vm_registry_get (queue->vms, backup->vm, NULL);
-  g_autoptr (BkArchive) archive = NULL;
-  if (backup->repository && (archive = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
+  g_autoptr (BkStore) store = NULL;
+  if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
     return NULL;
-  return bk_delete_job_data_new (archive, vm, backup);
+  return bk_delete_job_data_new (store, vm, backup);
 }
 
 BkClaims *

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The repositories: rows of the catalog, each with an open archive where its folder can be reached. Main
+ * The repositories: rows of the catalog, each with an open store where its folder can be reached. Main
  * thread only.
  */
 #pragma once
 
-#include "archive.h"
 #include "catalog.h"
+#include "store.h"
 
 typedef struct BkRepositoryRegistry BkRepositoryRegistry;
 
@@ -28,7 +28,7 @@ GPtrArray *bk_repository_registry_list (BkRepositoryRegistry *registry);
 /* (transfer full); NOT_FOUND names the known ones. */
 BkRepositoryInfo *bk_repository_registry_info (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* (transfer full). @name NULL = "default". NOT_FOUND, UNREACHABLE. */
-BkArchive *bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkStore *bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Whether something other than a backup may be written at @path (absolute, need not exist; links are followed): not in
  * a repository, whose images other backups stand on, and not in the state directory. INVALID. */
 gboolean bk_repository_registry_check_outside (BkRepositoryRegistry *registry, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -63,7 +63,7 @@ static void
 commit_backup (Bench *bench, const char *name, const char *id)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, name, &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, name, &error);
   bk_assert_no_error (error);
   g_autoptr (BkBackupInfo) manifest = g_new0 (BkBackupInfo, 1);
   manifest->version = 1;
@@ -73,6 +73,7 @@ commit_backup (Bench *bench, const char *name, const char *id)
   manifest->point_in_time = 1795402320LL * G_USEC_PER_SEC;
   manifest->bytes_stored = 1000;
   manifest->disks = g_ptr_array_new ();
+  BkArchive *archive = bk_store_archive (store);
   ck_assert (bk_archive_begin (archive, "web01", id, &error));
   ck_assert_msg (bk_archive_commit (archive, manifest, &error), "%s", error ? error->message : "");
 }
@@ -166,7 +167,7 @@ START_TEST (keeps_rows_of_what_is_away)
   bk_assert_error (error, BK_ERROR_UNREACHABLE);
   ck_assert_int_eq (g_rmdir (path), 0);
   ck_assert_int_eq (g_rename (away, path), 0);
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, "default", &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, "default", &error);
   bk_assert_no_error (error);
   assert_info (bench, "default", "ok", 1);
   bench_free (bench);
