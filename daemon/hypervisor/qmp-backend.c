@@ -153,17 +153,53 @@ device_path (const char *qdev)
 }
 
 static gboolean
-add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error)
+has_iothreads (BkQmpBackend *self, bool *has, GCancellable *cancellable, GError **error)
 {
   g_autoptr (json_object) iothreads = NULL;
   if (!bk_qmp_query (self->client, BK_QMP_QUERY_IOTHREADS, &iothreads, cancellable, error))
     return FALSE;
-  if (json_object_array_length (iothreads) == 0)
+  *has = json_object_is_type (iothreads, json_type_array) && json_object_array_length (iothreads) > 0;
+  return TRUE;
+}
+
+/* A virtio-blk device has its own; a disk on a bus ("/machine/peripheral/scsi0/virtio-backend/scsi0.0") that of the
+ * controller, which is above the bus in the tree. */
+static gboolean
+iothread_of (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *device = device_path (qdev);
+  g_autofree char *path = NULL;
+  if (!bk_qmp_qom_get_string (self->client, device, "iothread", iothread, cancellable, error))
+    return FALSE;
+  if (*iothread != NULL)
     return TRUE;
-  for (unsigned i = 0; i < disks->len; i++) {
+  if (!bk_qmp_qom_get_string (self->client, device, "parent_bus", &path, cancellable, error))
+    return FALSE;
+  for (char *slash = path ? strrchr (path, '/') : NULL; slash != NULL && slash != path && *iothread == NULL; slash = strrchr (path, '/')) {
+    *slash = '\0';
+    if (!bk_qmp_qom_get_string (self->client, path, "iothread", iothread, cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error)
+{
+  bool has = false;
+  *iothread = NULL;
+  return has_iothreads (self, &has, cancellable, error) && (!has || iothread_of (self, qdev, iothread, cancellable, error));
+}
+
+static gboolean
+add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error)
+{
+  bool has = false;
+  if (!has_iothreads (self, &has, cancellable, error))
+    return FALSE;
+  for (unsigned i = 0; has && i < disks->len; i++) {
     BkDisk *disk = disks->pdata[i];
-    g_autofree char *path = device_path (disk->qdev);
-    if (*disk->qdev && !bk_qmp_qom_get_string (self->client, path, "iothread", &disk->iothread, cancellable, error))
+    if (*disk->qdev && !iothread_of (self, disk->qdev, &disk->iothread, cancellable, error))
       return FALSE;
   }
   return TRUE;
@@ -186,6 +222,12 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
     return NULL;
   state->version = bk_qmp_client_version (self->client);
   state->snapshot_push = features.snapshot_push;
+  state->no_pull = bk_qmp_pull_obstacle (&features);
+  state->pull = state->no_pull == NULL;
+  for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
+    BkDisk *disk = state->disks->pdata[i];
+    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, disk);
+  }
   return g_steal_pointer (&state);
 }
 
@@ -203,6 +245,8 @@ static const BkBackendOps qmp_ops = {
   .pause = bk_qmp_copy_pause,
   .set_speed = bk_qmp_copy_set_speed,
   .close = bk_qmp_copy_close,
+  .export = bk_qmp_pull_export,
+  .check_frozen = bk_qmp_pull_check_frozen,
   .release = bk_qmp_sweep_release,
   .rollback = bk_qmp_sweep_rollback,
   .checkpoint_create = bk_qmp_sweep_checkpoint_create,

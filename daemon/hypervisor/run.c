@@ -35,6 +35,7 @@ static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, export_name, 0),
   STRING (BkRunDisk, dirty_context, 0),
   STRING (BkRunDisk, frozen_path, 0),
+  STRING (BkRunDisk, canary_path, 0),
   STRING (BkRunDisk, map_export, 0),
   STRING (BkRunDisk, state, 0),
   OBJECT (BkRunDisk, error, bk_problem_struct, 0),

@@ -55,6 +55,7 @@ typedef struct {
   char *export_name;   /* on run->nbd_address; NULL when there is a frozen_path */
   char *dirty_context; /* "qemu:dirty-bitmap:NAME": what changed; NULL when all of it is to be read */
   char *frozen_path;   /* a file with the frozen content, instead of the export; NULL mostly */
+  char *canary_path;   /* for bk_backend_check_frozen() alone */
   char *map_export;    /* then: an empty export of the same size on run->nbd_address that has the dirty_context */
 
   /* outcome */
@@ -79,7 +80,7 @@ typedef struct {
   GPtrArray *disks; /* BkRunDisk */
 
   /* mode pull: what is asked for */
-  char *export_folder; /* for sockets and mount points: the same for all runs of a VM, only for us (0700), with a short path */
+  char *export_folder; /* for sockets and mount points: one for all runs of a VM, and of no other; only for us (0700); with a short path */
   bool export;         /* for a third party, who may stall and must not hurt the VM */
   char *nbd_listen;    /* export: "tcp:HOST:PORT", port 0 = any; NULL = a unix socket in export_folder */
   char *tls;           /* export: folder with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */

@@ -14,7 +14,7 @@ static const char run_text[] =
     "\"b2\" ], \"base_checkpoint\": \"c1\", \"checkpoint\": true, \"bitmap\": \"b3\", \"parent_bitmap\": \"b2\", "
     "\"parent_checkpoint\": \"c2\", \"persistent\": true, \"stale_bitmaps\": [ \"b0\" ], \"target_driver\": \"file\", "
     "\"target\": \"/t\", \"target_format\": \"qcow2\", \"parent_backup\": \"p\", \"backing\": \"..\\/p\", "
-    "\"estimated\": 5, \"export_name\": \"x\", \"dirty_context\": \"d\", \"frozen_path\": \"/f\", \"map_export\": \"m\", "
+    "\"estimated\": 5, \"export_name\": \"x\", \"dirty_context\": \"d\", \"frozen_path\": \"/f\", \"canary_path\": \"/k\", \"map_export\": \"m\", "
     "\"state\": \"running\", \"error\": { \"code\": \"failed\", \"message\": \"m\" }, "
     "\"bytes_total\": 6, \"bytes_transferred\": 7, \"bytes_zero\": 8, \"bytes_stored\": 9 } ], "
     "\"export_folder\": \"/e\", \"export\": true, \"nbd_listen\": \"tcp:h:1\", \"tls\": \"/k\", \"nbd_address\": \"unix:/a\", "
