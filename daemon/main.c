@@ -2,6 +2,7 @@
 #include "fsio.h"
 #include "log.h"
 #include "options.h"
+#include "serve-registry.h"
 #include "server.h"
 #include "service-notify.h"
 
@@ -70,7 +71,9 @@ run (const BkOptions *options, GError **error)
   if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||
       !bk_queue_recover (queue, error))
     return FALSE;
-  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, events);
+  g_autofree char *sockets = g_build_filename (options->state_dir, "serve", NULL);
+  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, events, sockets);
+  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events);
   if (!listen_all (server, options->listen, error))
     return FALSE;
   serve ();

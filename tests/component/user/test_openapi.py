@@ -182,11 +182,17 @@ def test_all_operations(api, web, tmp_path):
 @pytest.mark.parametrize("path, body", [
     ("/v1/jobs", {"vm": "web", "dry_run": True}),
     ("/v1/jobs", {"kind": "restore", "backup": "none", "output": "/nonexistent/x"}),
+    ("/v1/jobs", {"kind": "verify", "backup": "none"}),
+    ("/v1/jobs", {"kind": "gc", "repository": "none"}),
+    ("/v1/jobs", {"kind": "copy", "backup": "none", "to": "none"}),
     ("/v1/vms", {"name": "web", "qmp": "/nonexistent"}),
     ("/v1/repositories", {"name": "default", "path": "/nonexistent/x"}),
     ("/v1/checkpoints", {"vm": "none"}),
+    ("/v1/exports", {"vm": "none"}),
+    ("/v1/exports/{id}/end", {"result": "failed"}),
+    ("/v1/serves", {"backup": "none", "disk": "vda"}),
     ("/v1/jobs/{id}/speed", {"speed": 1}),
-], ids=["backup", "restore", "vm", "repository", "checkpoint", "speed"])
+], ids=["backup", "restore", "verify", "gc", "copy", "vm", "repository", "checkpoint", "export", "end", "serve", "speed"])
 def test_each_member_of_each_request(api, web, path, body):
     """Each member with values of all types: what the document allows is not called invalid for its form, and what it
     does not allow is. The bodies are such that nothing comes of them."""
