@@ -104,10 +104,14 @@ bk_qmp_add_nbd_export (BkQmpClient *client, const char *id, const char *node, co
 }
 
 gboolean
-bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, GCancellable *cancellable, GError **error)
+bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, const char *iothread, GCancellable *cancellable,
+                        GError **error)
 {
   json_object *options = export_options ("fuse", id, node);
   bk_qmp_set_string (options, "mountpoint", mountpoint);
+  bk_qmp_set_string (options, "iothread", iothread);
+  if (iothread)
+    bk_qmp_set_bool (options, "fixed-iothread", true);
   return bk_qmp_run (client, "block-export-add", options, cancellable, error);
 }
 

@@ -30,6 +30,8 @@
  *     temporary union of theirs: no reader, however he ends, can lose a dirty bit.
  *  4. A disk in an iothread has no NBD export with a client, ever: when that client goes, QEMU 7.2 aborts. Frozen
  *     content and canary are FUSE files then, and the changes are told by m, an empty node outside of the iothread.
+ *     FUSE exports must hold the disk in its iothread (fixed-iothread): a reset of the guest takes it out for a while,
+ *     and the next read by an export that stayed behind is the end of QEMU, too.
  *  5. QEMU's NBD server is for readers that take their replies: while one does not, whatever drains in QEMU waits for
  *     it, and the guest too. So a third party never meets QEMU itself: gateway.c.
  *
@@ -39,11 +41,13 @@
 #include "qmp-backend-private.h"
 
 #include "fsio.h"
+#include "gateway.h"
 #include "probe.h"
 #include "qmp-export.h"
 #include "qmp-nbd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -190,8 +194,8 @@ check_mounted (const char *path, uint64_t size, GError **error)
 }
 
 static gboolean
-export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *role, const char *node, char **path, GCancellable *cancellable,
-             GError **error)
+export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *role, const char *node, const char *iothread, char **path,
+             GCancellable *cancellable, GError **error)
 {
   g_autofree char *id = bk_qmp_nbd_export_id (run, role, disk);
   replace (path, mount_point (run, role, disk));
@@ -199,7 +203,7 @@ export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const 
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot make the mount point '%s'", *path);
     return FALSE;
   }
-  return bk_qmp_add_fuse_export (self->client, id, node, *path, cancellable, error) && check_mounted (*path, disk->size, error);
+  return bk_qmp_add_fuse_export (self->client, id, node, *path, iothread, cancellable, error) && check_mounted (*path, disk->size, error);
 }
 
 static bool
@@ -208,41 +212,68 @@ is_increment (const BkRunDisk *disk)
   return strcmp (disk->sync, "bitmap") == 0;
 }
 
-/* Stops the parent, and adds up on @node what changed since the base. */
+/* Stops the parent, and adds up on @node what changed since the base. @persistent: to be in the image of @node. */
 static gboolean
-switch_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+switch_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, bool persistent, GCancellable *cancellable, GError **error)
 {
   g_autofree char *increment = bk_run_name (run, "inc", NULL);
   g_autoptr (json_object) actions = json_object_new_array ();
   if (disk->bitmap && disk->parent_bitmap)
     bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
   if (is_increment (disk)) {
-    bk_qmp_action_bitmap_add (actions, node, increment, false, true);
+    bk_qmp_action_bitmap_add (actions, node, increment, persistent, true);
     bk_qmp_action_bitmap_merge (actions, node, increment, disk->node, (const char *const *)disk->base_bitmaps);
   }
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
 }
 
+/* The gateway cannot ask QEMU for its bitmaps: it gets an image that has nothing but one. */
+static gboolean
+write_map (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *path = bk_gateway_map_path (run, disk);
+  g_autofree char *file = bk_run_name (run, "mf", disk);
+  g_autofree char *map = bk_run_name (run, "m", disk);
+  int fd = open (path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot make '%s'", path);
+  gboolean ok = bk_qmp_push_add_fd_file (self, fd, "file", file, map, cancellable, error);
+  close (fd);
+  return ok && create_image (self, run, disk, file, cancellable, error) && bk_qmp_add_overlay (self->client, map, file, NULL, cancellable, error) &&
+         switch_bitmaps (self, run, disk, map, true, cancellable, error) && bk_qmp_del_node (self->client, map, cancellable, error) &&
+         bk_qmp_del_node (self->client, file, cancellable, error);
+}
+
+static gboolean
+place_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  if (run->export && is_increment (disk))
+    return write_map (self, run, disk, cancellable, error);
+  return switch_bitmaps (self, run, disk, node, false, cancellable, error);
+}
+
 static gboolean
 export_plain (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, GCancellable *cancellable, GError **error)
 {
-  if (!export_nbd (self, run, disk, "k", access, false, cancellable, error) || !switch_bitmaps (self, run, disk, scratch, cancellable, error) ||
-      !export_nbd (self, run, disk, "x", scratch, is_increment (disk), cancellable, error))
+  if (!export_nbd (self, run, disk, "k", access, false, cancellable, error) || !place_bitmaps (self, run, disk, scratch, cancellable, error) ||
+      !export_nbd (self, run, disk, "x", scratch, is_increment (disk) && !run->export, cancellable, error))
     return FALSE;
   replace (&disk->export_name, bk_run_name (run, "x", disk));
   return TRUE;
 }
 
 static gboolean
-export_iothread (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, GCancellable *cancellable, GError **error)
+export_iothread (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, const char *iothread,
+                 GCancellable *cancellable, GError **error)
 {
+  bool has_map = is_increment (disk) && !run->export;
   g_autofree char *map = bk_run_name (run, "m", disk);
-  if (!export_fuse (self, run, disk, "k", access, &disk->canary_path, cancellable, error) ||
-      (is_increment (disk) && !bk_qmp_add_empty (self->client, map, disk->size, cancellable, error)) ||
-      !switch_bitmaps (self, run, disk, map, cancellable, error) ||
-      !export_fuse (self, run, disk, "x", scratch, &disk->frozen_path, cancellable, error))
+  if (!export_fuse (self, run, disk, "k", access, iothread, &disk->canary_path, cancellable, error) ||
+      (has_map && !bk_qmp_add_empty (self->client, map, disk->size, cancellable, error)) ||
+      !place_bitmaps (self, run, disk, map, cancellable, error) ||
+      !export_fuse (self, run, disk, "x", scratch, iothread, &disk->frozen_path, cancellable, error))
     return FALSE;
-  if (!is_increment (disk))
+  if (!has_map)
     return TRUE;
   replace (&disk->map_export, g_strdup (map));
   return export_nbd (self, run, disk, "m", map, true, cancellable, error);
@@ -259,7 +290,8 @@ export_disk (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable
       !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
       !export_nbd (self, run, disk, "l", filter, false, cancellable, error))
     return FALSE;
-  gboolean ok = iothread ? export_iothread (self, run, disk, scratch, access, cancellable, error)
+  const char *id = iothread ? strrchr (iothread, '/') : NULL; /* "/objects/io0" */
+  gboolean ok = iothread ? export_iothread (self, run, disk, scratch, access, id ? id + 1 : iothread, cancellable, error)
                          : export_plain (self, run, disk, scratch, access, cancellable, error);
   if (ok && is_increment (disk))
     replace (&disk->dirty_context, g_strconcat (DIRTY_CONTEXT, run->prefix, "-inc", NULL));
@@ -305,6 +337,18 @@ export_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
   return any;
 }
 
+/* Third parties know disks by the names that users give them. */
+static gboolean
+open_gateway (BkRun *run, GError **error)
+{
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    BkRunDisk *disk = run->disks->pdata[i];
+    replace (&disk->frozen_path, NULL);
+    replace (&disk->export_name, g_strdup (disk->name));
+  }
+  return bk_gateway_ensure (run, error);
+}
+
 gboolean
 bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {
@@ -312,6 +356,8 @@ bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, G
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
   if (!bk_qmp_nbd_ensure (self, run, cancellable, error) || !export_disks (self, run, cancellable, error))
     return FALSE;
+  if (run->export)
+    return open_gateway (run, error);
   replace (&run->nbd_address, g_strconcat ("unix:", run->nbd_server, NULL));
   return TRUE;
 }
@@ -374,6 +420,8 @@ check_disk (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
 gboolean
 bk_qmp_pull_check_frozen (BkBackend *backend G_GNUC_UNUSED, BkRun *run, GError **error)
 {
+  if (run->export && !bk_gateway_ensure (run, error))
+    return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     g_autoptr (GError) failure = NULL;
@@ -411,6 +459,7 @@ remove_files (const BkRun *run)
 gboolean
 bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error)
 {
+  bk_gateway_stop (run);
   if (!bk_qmp_nbd_end (self, run, error))
     return FALSE;
   remove_files (run);
@@ -420,5 +469,6 @@ bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error)
 void
 bk_qmp_pull_end_without_vm (BkRun *run)
 {
+  bk_gateway_stop (run);
   remove_files (run);
 }

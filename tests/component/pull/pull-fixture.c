@@ -2,7 +2,9 @@
 #include "pull-fixture.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 /* --- VM and daemon --- */
@@ -21,12 +23,30 @@ disconnect_backend (Fixture *f)
   bk_backend_free (f->backend);
 }
 
+/* Mounts of a test that has failed: before the folder is removed, which was registered earlier. */
+static char *mounts;
+
+static void
+unmount_all (void)
+{
+  g_autoptr (GDir) folder = g_dir_open (mounts, 0, NULL);
+  const char *name = NULL;
+  while (folder && (name = g_dir_read_name (folder)) != NULL) {
+    g_autofree char *path = g_build_filename (mounts, name, NULL);
+    umount2 (path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  }
+}
+
 void
 set_up (Fixture *f, const BkTestDisk *disks, unsigned n)
 {
   memset (f, 0, sizeof *f);
   f->folder = bk_suite_folder ();
   f->exports = g_build_filename (f->folder, "exports", NULL);
+  if (mounts == NULL)
+    atexit (unmount_all);
+  g_free (mounts);
+  mounts = g_strdup (f->exports);
   f->vm = bk_test_vm_start (f->folder, disks, n);
   connect_backend (f);
 }
@@ -173,6 +193,24 @@ connect_nbd (const char *address, const char *export, const char *context)
   return nbd;
 }
 
+/* One NBD_CMD_READ after the other, past libnbd, which would take the replies. */
+NbdHandle *
+stalled_reader (const char *address, const char *export)
+{
+  NbdHandle *nbd = connect_nbd (address, export, NULL);
+  for (uint64_t i = 0; i < 16; i++) {
+    struct {
+      uint32_t magic;
+      uint16_t flags, type;
+      uint64_t cookie, offset;
+      uint32_t length;
+    } __attribute__ ((packed)) request = { GUINT32_TO_BE (0x25609513), 0, 0, i, GUINT64_TO_BE (i * 2 * MIB), GUINT32_TO_BE (2 * MIB) };
+    ck_assert_int_eq (write (nbd_aio_get_fd (nbd), &request, sizeof request), sizeof request);
+  }
+  g_usleep (G_USEC_PER_SEC / 2); /* until the socket is full */
+  return nbd;
+}
+
 /* What a walk over the extents is for. */
 typedef struct {
   uint8_t *image;
@@ -275,6 +313,13 @@ assert_same (const uint8_t *image, const uint8_t *expected, uint64_t size, const
   while (image[i] == expected[i])
     i++;
   ck_abort_msg ("%s: byte %" PRIu64 " is %02x, not %02x", what, i, image[i], expected[i]);
+}
+
+void
+assert_vm_lives (Fixture *f)
+{
+  g_autofree char *status = bk_test_vm_execute (f->vm, "{\"execute\":\"query-status\"}");
+  ck_assert_msg (strstr (status, "\"running\": true") != NULL, "%s", status);
 }
 
 void

@@ -50,9 +50,14 @@ void must_fail (Fixture *f, void (*work) (gpointer data), BkErrorCode code, cons
 /* A connection to @export at "unix:PATH" or "tcp:HOST:PORT"; @context may be NULL. Fails the test. (transfer full) */
 NbdHandle *connect_nbd (const char *address, const char *export, const char *context);
 
+/* A connection that asks @export for 32 MiB and takes nothing of it. (transfer full) */
+NbdHandle *stalled_reader (const char *address, const char *export);
+
 /* Reads all that changed on @disk into @image (the content of the backup before, or zeroes), as a reader would; any thread. */
 void pull_disk (const BkRun *run, const BkRunDisk *disk, uint8_t *image);
 
+/* Fails the test unless QEMU answers and runs. */
+void assert_vm_lives (Fixture *f);
 /* Fails the test unless they are the same. */
 void assert_same (const uint8_t *image, const uint8_t *expected, uint64_t size, const char *what);
 /* Fails the test when the VM or the export folder holds anything of ours but checkpoints. */

@@ -267,13 +267,6 @@ END_TEST
 
 /* --- disks in iothreads --- */
 
-static void
-assert_vm_lives (Fixture *f)
-{
-  g_autofree char *status = bk_test_vm_execute (f->vm, "{\"execute\":\"query-status\"}");
-  ck_assert_msg (strstr (status, "running") != NULL, "%s", status);
-}
-
 START_TEST (pulls_disks_in_iothreads)
 {
   static const BkTestDisk disks[] = { { "vda", "qcow2", SIZE, .iothread = true }, { "vdb", "raw", SIZE, .iothread = true } };
