@@ -319,14 +319,26 @@ trim_log (const BkRun *run)
     g_debug ("cannot trim '%s': %s", path, g_strerror (errno));
 }
 
+/* This is asked once a second. */
+static bool
+is_running (const char *pid_file)
+{
+  g_autofree char *text = NULL;
+  guint64 pid = 0;
+  if (!g_file_get_contents (pid_file, &text, NULL, NULL))
+    return false;
+  g_strchomp (text);
+  return g_ascii_string_to_unsigned (text, 10, 1, G_MAXINT32, &pid, NULL) && bk_pid_is ((pid_t)pid, PROGRAM, pid_file);
+}
+
 gboolean
 bk_gateway_ensure (BkRun *run, GError **error)
 {
   g_autofree char *pid_file = path_of (run, "pid");
   trim_log (run);
-  pid_t pid = bk_pid_find (PROGRAM, pid_file);
-  if (pid > 0 && !bk_pid_has_ended (pid))
+  if (is_running (pid_file))
     return TRUE;
+  bk_gateway_stop (run); /* one that an earlier daemon has started and not seen ready */
   return find_tls (run, error) && start (run, error);
 }
 

@@ -34,6 +34,13 @@ is_wanted (const char *pid, const char *program, const char *argument)
   return false;
 }
 
+bool
+bk_pid_is (pid_t pid, const char *program, const char *argument)
+{
+  g_autofree char *name = g_strdup_printf ("%d", (int)pid);
+  return pid > 0 && is_wanted (name, program, argument) && !bk_pid_has_ended (pid);
+}
+
 pid_t
 bk_pid_find (const char *program, const char *argument)
 {

@@ -226,7 +226,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   state->pull = state->no_pull == NULL;
   for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
     BkDisk *disk = state->disks->pdata[i];
-    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, disk);
+    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, disk);
   }
   return g_steal_pointer (&state);
 }

@@ -23,7 +23,9 @@
  *
  *  1. The canary k, an export of a. A read of it fails from the moment when the snapshot broke, which is before
  *     the guest's write reached the disk. So one read of the canary that succeeds proves all that was read before it.
- *     Who commits what was read without asking bk_backend_check_frozen() after the last byte, commits guesses.
+ *     Who commits what was read without asking bk_backend_check_frozen() after the last byte, commits guesses. A disk
+ *     whose canary has died loses its export; what was read between the two moments is why the last question is
+ *     asked last.
  *  2. The lock l, an export of c that nobody reads. It keeps others from shrinking the disk, of whose end nothing
  *     would be copied before. (The node a keeps them from writing to the disk past the filter.)
  *  3. The parents of the new bitmaps stop after the point in time, and what a reader is told to have changed is a
@@ -59,6 +61,8 @@
 
 #define CREATE_TIMEOUT_US (30 * G_USEC_PER_SEC)
 #define CREATE_POLL_MS 100
+#define PIN_TRIES 40
+#define PIN_POLL_US 50000
 #define PROBE_TIMEOUT_MS 10000
 /* Scratch space with less left than that was full: the cluster that did not fit may have been freed since. */
 #define SCRATCH_FULL (16 * 1024 * 1024)
@@ -79,10 +83,12 @@ bk_qmp_pull_obstacle (const BkQmpFeatures *features)
 }
 
 char *
-bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const BkDisk *disk)
+bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, const BkDisk *disk)
 {
   if (disk->iothread == NULL)
     return NULL;
+  if (strcmp (status, "running") != 0)
+    return g_strdup_printf ("it is in an iothread, of which QEMU can export it only while the guest runs, and the guest is '%s'", status);
   if (!features->fuse_export)
     return g_strdup ("it is in an iothread, of which QEMU could export it only by FUSE, and this QEMU was built without that");
   if (access (FUSE_DEVICE, F_OK) < 0)
@@ -193,6 +199,29 @@ check_mounted (const char *path, uint64_t size, GError **error)
   return FALSE;
 }
 
+/* While the guest does not use the disk (it is paused, or in its firmware, or between the two when it is reset) the disk
+ * is out of its iothread, and only the guest can bring it back; mostly that is over soon. An export that would keep it
+ * outside is no way: QEMU dies of the guest's next reset. */
+static gboolean
+add_pinned_fuse (BkQmpBackend *self, const char *id, const char *node, const char *path, const char *iothread, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  for (unsigned i = 0; i < PIN_TRIES; i++) {
+    g_clear_error (&failure);
+    if (bk_qmp_add_fuse_export (self->client, id, node, path, iothread, cancellable, &failure))
+      return TRUE;
+    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_FAILED)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    g_usleep (PIN_POLL_US);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED,
+               "QEMU cannot export it by FUSE from its iothread now (%s); if the guest is paused or has just been reset, start the backup again when it runs, else use mode push",
+               failure->message);
+  return FALSE;
+}
+
 static gboolean
 export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *role, const char *node, const char *iothread, char **path,
              GCancellable *cancellable, GError **error)
@@ -203,7 +232,7 @@ export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const 
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot make the mount point '%s'", *path);
     return FALSE;
   }
-  return bk_qmp_add_fuse_export (self->client, id, node, *path, iothread, cancellable, error) && check_mounted (*path, disk->size, error);
+  return add_pinned_fuse (self, id, node, *path, iothread, cancellable, error) && check_mounted (*path, disk->size, error);
 }
 
 static bool
@@ -417,9 +446,20 @@ check_disk (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
   return TRUE;
 }
 
-gboolean
-bk_qmp_pull_check_frozen (BkBackend *backend G_GNUC_UNUSED, BkRun *run, GError **error)
+/* What is no longer the point in time is shown no longer: its readers get errors from now on. */
+static void
+hide (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk)
 {
+  g_autofree char *id = bk_qmp_nbd_export_id (run, "x", disk);
+  g_autoptr (GError) ignored = NULL;
+  if (!bk_qmp_del_export (self->client, id, NULL, &ignored))
+    g_debug ("%s: %s", id, ignored->message);
+}
+
+gboolean
+bk_qmp_pull_check_frozen (BkBackend *backend, BkRun *run, GError **error)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
   if (run->export && !bk_gateway_ensure (run, error))
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
@@ -432,6 +472,7 @@ bk_qmp_pull_check_frozen (BkBackend *backend G_GNUC_UNUSED, BkRun *run, GError *
       return FALSE;
     }
     bk_run_disk_fail (disk, failure);
+    hide (self, run, disk);
   }
   return TRUE;
 }

@@ -280,6 +280,36 @@ START_TEST (a_stalled_third_party_hurts_nobody)
 }
 END_TEST
 
+/* Scratch is full: from the next check on he gets errors, and not what the guest has written. */
+START_TEST (a_broken_snapshot_is_shown_no_longer)
+{
+  Fixture f;
+  uint8_t sector[512];
+  set_up (&f, both_kinds, 2);
+  for (unsigned i = 0; i < 2; i++)
+    bk_test_vm_write (f.vm, both_kinds[i].name, 1, 0, SIZE);
+  for (unsigned i = 0; i < 2; i++) {
+    g_clear_pointer (&f.run, bk_run_free);
+    f.run = new_run (&f, i + 1, i, 1, NULL);
+    f.run->export = true;
+    if (!mount_small (&f))
+      break;
+    must (&f, work_snapshot);
+    must (&f, work_export);
+    g_autoptr (NbdHandle) nbd = connect_nbd (f.run->nbd_address, disk_of (&f, 0)->export_name, NULL);
+    ck_assert_int_eq (nbd_pread (nbd, sector, sizeof sector, 20 * MIB, 0), 0);
+    bk_test_vm_write (f.vm, disk_of (&f, 0)->name, 3, 16 * MIB, 8 * MIB);
+    must (&f, work_check);
+    ck_assert_str_eq (disk_of (&f, 0)->error->code, "no-space");
+    ck_assert_int_eq (nbd_pread (nbd, sector, sizeof sector, 22 * MIB, 0), -1);
+    must (&f, work_release);
+    unmount_small (&f);
+    assert_clean (&f);
+  }
+  tear_down (&f);
+}
+END_TEST
+
 START_TEST (the_gateway_comes_back)
 {
   static const char *const listens[] = { NULL, "tcp:127.0.0.1:0" };
@@ -356,9 +386,10 @@ main (void)
                                  says_what_is_wrong,
                                  refuses_folders_that_do_not_serve,
                                  a_stalled_third_party_hurts_nobody,
+                                 a_broken_snapshot_is_shown_no_longer,
                                  the_gateway_comes_back,
                                  an_export_outlives_the_daemon,
                                  ends_with_the_vm,
                                  NULL };
-  return bk_suite_run ("pull-export", tests);
+  return run_tests ("pull-export", tests);
 }

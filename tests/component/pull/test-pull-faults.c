@@ -7,13 +7,9 @@
 
 #include "process.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,21 +32,6 @@ disk_of (const Fixture *f, unsigned i)
 
 /* --- scratch that is full --- */
 
-/* A file system of 4 MiB for scratch; false where that is not allowed. */
-static bool
-mount_small (Fixture *f)
-{
-  g_autofree char *folder = g_build_filename (f->folder, "small", NULL);
-  ck_assert_int_eq (mkdir (folder, 0700), 0);
-  if (mount ("none", folder, "tmpfs", 0, "size=4M") < 0) {
-    fprintf (stderr, "skipped: cannot mount a tmpfs: %s\n", g_strerror (errno));
-    return false;
-  }
-  g_free (f->run->scratch);
-  f->run->scratch = g_steal_pointer (&folder);
-  return true;
-}
-
 static void
 breaks_the_snapshot (const BkTestDisk *disks)
 {
@@ -71,7 +52,7 @@ breaks_the_snapshot (const BkTestDisk *disks)
     ck_assert_msg (strstr (disk_of (&f, 0)->error->message, "was full for what the guest wrote") != NULL, "%s", disk_of (&f, 0)->error->message);
     must (&f, work_release);
     must (&f, work_rollback);
-    ck_assert_int_eq (umount (f.run->scratch), 0);
+    unmount_small (&f);
     assert_clean (&f);
   }
   tear_down (&f);
@@ -101,7 +82,7 @@ START_TEST (a_broken_snapshot_is_not_exported)
     bk_test_vm_write (f.vm, "vda", 3, 8 * MIB, 8 * MIB);
     must_fail (&f, work_export, BK_ERROR_NO_SPACE, "disk vda: the snapshot broke");
     must (&f, work_release);
-    ck_assert_int_eq (umount (f.run->scratch), 0);
+    unmount_small (&f);
     assert_clean (&f);
   }
   tear_down (&f);
@@ -355,6 +336,31 @@ START_TEST (a_reset_of_the_guest_is_lived_through)
 }
 END_TEST
 
+/* A guest that stands still has its disks out of their iothreads: then there is no safe way, and the plan knows. */
+START_TEST (a_stopped_guest_keeps_its_disks)
+{
+  Fixture f;
+  set_up (&f, threaded, 1);
+  g_free (bk_test_vm_execute (f.vm, "{\"execute\":\"stop\"}"));
+  begin (&f, 1, 0, 1);
+  const BkDisk *disk = f.state->disks->pdata[0];
+  ck_assert_msg (disk->no_pull && strstr (disk->no_pull, "the guest is 'paused'"), "%s", disk->no_pull);
+  must_fail (&f, work_export, BK_ERROR_FAILED, "disk vda: QEMU cannot export it by FUSE from its iothread now");
+  must (&f, work_release);
+  g_free (bk_test_vm_execute (f.vm, "{\"execute\":\"cont\"}"));
+  g_free (bk_test_vm_execute (f.vm, "{\"execute\":\"system_reset\"}"));
+  bk_test_vm_write (f.vm, "vda", 9, 0, MIB);
+  assert_clean (&f);
+  wait_for_iothreads (&f, threaded, 1);
+  begin (&f, 2, 0, 1);
+  ck_assert_ptr_null (((const BkDisk *)f.state->disks->pdata[0])->no_pull);
+  must (&f, work_export);
+  must (&f, work_release);
+  assert_clean (&f);
+  tear_down (&f);
+}
+END_TEST
+
 /* --- the death of the daemon --- */
 
 static void
@@ -478,10 +484,11 @@ main (void)
                                  a_stalled_reader_does_not_hang_the_release,
                                  a_crashed_reader_hurts_nobody,
                                  a_reset_of_the_guest_is_lived_through,
+                                 a_stopped_guest_keeps_its_disks,
                                  a_new_daemon_clears_away,
                                  a_new_daemon_clears_away_iothreads,
                                  a_server_without_exports_is_found,
                                  a_dead_vm_is_seen,
                                  NULL };
-  return bk_suite_run ("pull-faults", tests);
+  return run_tests ("pull-faults", tests);
 }
