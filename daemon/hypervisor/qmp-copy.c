@@ -5,8 +5,6 @@
  */
 #include "qmp-backend-private.h"
 
-#include "pid.h"
-
 #include <string.h>
 
 /* An NBD target that takes nothing for so long is dead, though its socket is not. The environment may set another
@@ -122,9 +120,9 @@ static gboolean
 wait_out_silence (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   bool connected = bk_qmp_client_state (self->client) == BK_QMP_READY;
-  pid_t pid = bk_qmp_client_peer_pid (self->client);
-  if (!connected && pid > 0 && bk_pid_has_ended (pid)) {
-    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the VM ended during the copy: QEMU (process %d) is gone", (int)pid);
+  if (bk_qmp_backend_vm_has_ended (self)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the VM ended during the copy: QEMU (process %d) is gone",
+                 (int)bk_qmp_client_peer_pid (self->client));
     return FALSE;
   }
   if (has_nbd (run) && connected)
