@@ -89,7 +89,9 @@ summary (const BkJobInfo *job, bool step)
   GString *text = g_string_new (job->state);
   if (step && job->step)
     g_string_append_printf (text, " (%s)", job->step);
-  if (job->bytes_total) {
+  if (job->reason && strcmp (job->state, "queued") == 0)
+    g_string_append_printf (text, ": %s", job->reason);
+  else if (job->bytes_total) {
     g_autofree char *done = bk_size_format (job->bytes_transferred);
     g_autofree char *total = bk_size_format (job->bytes_total);
     g_string_append_printf (text, "  %d%%  %s of %s", (int)(share (job->bytes_transferred, job->bytes_total) * 100), done, total);
@@ -107,7 +109,8 @@ static void
 show_line (BkProgress *progress, const BkJobInfo *job, const char *note)
 {
   bool steps = strcmp (job->state, "running") == 0;
-  g_autofree char *now = g_strdup_printf ("%s %s %s", job->state, steps && job->step ? job->step : "", note ? note : "");
+  g_autofree char *now = g_strdup_printf ("%s %s %s %s", job->state, steps && job->step ? job->step : "",
+                                          strcmp (job->state, "queued") == 0 && job->reason ? job->reason : "", note ? note : "");
   int64_t time = g_get_monotonic_time ();
   if (g_strcmp0 (now, progress->last) == 0 && time - progress->shown_at < LINE_INTERVAL)
     return;

@@ -114,8 +114,8 @@ gboolean bk_backend_export (BkBackend *backend, BkRun *run, GCancellable *cancel
 /* Mode pull, while a reader reads (about once a second) and always after its last byte: whether what it has read until
  * now is the point in time. QEMU tells of a broken snapshot by no event, and shows the guest's new data from then on.
  * A disk that is not marked failed after TRUE is proven good up to the begin of this call. One whose snapshot broke is
- * marked failed: NO_SPACE (scratch was full or too slow), else FAILED. FALSE with UNREACHABLE: nothing is proven;
- * ask again, or fail. For third parties it also starts again what stands between them and QEMU, if that has died. */
+ * marked failed: NO_SPACE (scratch was full or too slow), else FAILED; its export ends, and readers get errors. FALSE (UNREACHABLE mostly): nothing is
+ * proven; ask again, or fail. For third parties it also starts again what stands between them and QEMU, if that has died. */
 gboolean bk_backend_check_frozen (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Cancels what still runs and takes away all that the run put into the VM, but the checkpoint's bitmaps; ends its

@@ -603,8 +603,6 @@ bk_block_graph_nodes (json_object *nodes, const char *prefix)
     BkNode *node = g_new0 (BkNode, 1);
     node->name = g_strdup (name);
     node->driver = g_strdup (text (json, "drv") ? text (json, "drv") : "");
-    json_object *size = member (member (json, "image", json_type_object), "virtual-size", json_type_int);
-    node->size = size ? json_object_get_uint64 (size) : 0;
     node->bitmaps = bitmap_names (json);
     g_ptr_array_add (found, node);
   }

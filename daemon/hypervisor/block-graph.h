@@ -50,7 +50,6 @@ GPtrArray *bk_block_graph_inserted (const BkBlockReplies *replies, const char *p
 typedef struct {
   char *name;
   char *driver;
-  uint64_t size;
   GStrv bitmaps; /* names of bitmaps on it, whatever their name */
 } BkNode;
 void bk_node_free (BkNode *node);

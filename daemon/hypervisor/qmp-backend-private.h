@@ -36,6 +36,12 @@ void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
  * is none. (transfer full) */
 gboolean bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error);
 
+/* The QEMU that was connected last is no more. Any thread. */
+bool bk_qmp_backend_vm_has_ended (BkQmpBackend *self);
+/* Waits some seconds for a connection that is just coming up; when QEMU has ended only a moment, for the next one.
+ * UNREACHABLE, CANCELLED. Worker threads. */
+gboolean bk_qmp_backend_wait_ready (BkQmpBackend *self, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* All three queries of the block graph. */
 typedef struct {
   BkBlockReplies replies;
@@ -58,8 +64,8 @@ gboolean bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cance
 gboolean bk_qmp_pull_check_frozen (BkBackend *backend, BkRun *run, GError **error);
 /* Why no disk of this QEMU can be pulled, in words; NULL when it can. (transfer full) */
 char *bk_qmp_pull_obstacle (const BkQmpFeatures *features);
-/* Why @disk cannot be, though others can. (transfer full) */
-char *bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const BkDisk *disk);
+/* Why @disk cannot be, though others can; @status: that of the VM. (transfer full) */
+char *bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, const BkDisk *disk);
 
 /* Ends what readers see of @run. With the graph lock held. */
 gboolean bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error);

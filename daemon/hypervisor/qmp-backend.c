@@ -2,11 +2,13 @@
 #include "qmp-backend-private.h"
 
 #include "nbd-uri.h"
+#include "pid.h"
 
 #include <string.h>
 
 /* A VM that is just being reconnected to is worth a short wait, one that is off is not. */
 #define READY_TIMEOUT_MS 5000
+#define OFF_TIMEOUT_MS 500 /* its next QEMU may listen already */
 
 static BkLink
 link_of (BkQmpState state)
@@ -205,6 +207,25 @@ add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, 
   return TRUE;
 }
 
+bool
+bk_qmp_backend_vm_has_ended (BkQmpBackend *self)
+{
+  pid_t pid = bk_qmp_client_peer_pid (self->client);
+  return pid > 0 && bk_qmp_client_state (self->client) != BK_QMP_READY && bk_pid_has_ended (pid);
+}
+
+gboolean
+bk_qmp_backend_wait_ready (BkQmpBackend *self, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GError) off = NULL;
+  if (!bk_qmp_backend_vm_has_ended (self) || bk_qmp_client_wait_ready (self->client, OFF_TIMEOUT_MS, cancellable, &off))
+    return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
+  if (!bk_qmp_backend_vm_has_ended (self)) /* another one is connecting */
+    return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
+  g_propagate_error (error, g_steal_pointer (&off));
+  return FALSE;
+}
+
 static BkVmState *
 qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
 {
@@ -212,7 +233,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   g_autoptr (BkVmState) state = g_new0 (BkVmState, 1);
   g_auto (BkQmpGraph) graph = { 0 };
   BkQmpFeatures features;
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error) ||
+  if (!bk_qmp_backend_wait_ready (self, cancellable, error) ||
       !bk_qmp_features (self->client, &features, cancellable, error) ||
       !bk_qmp_query_status (self->client, &state->status, cancellable, error) ||
       !bk_qmp_graph_fetch (self, &graph, cancellable, error))
@@ -226,7 +247,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   state->pull = state->no_pull == NULL;
   for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
     BkDisk *disk = state->disks->pdata[i];
-    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, disk);
+    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, disk);
   }
   return g_steal_pointer (&state);
 }

@@ -59,6 +59,7 @@ bk_qmp_nbd_server_start (BkQmpClient *client, int fd, const char *name, GCancell
   json_object_object_add (address, "data", bk_qmp_object ("str", name));
   json_object *arguments = json_object_new_object ();
   json_object_object_add (arguments, "addr", address);
+  bk_qmp_set_uint (arguments, "max-connections", 0); /* no limit: the socket is only for us */
   return bk_qmp_run (client, "nbd-server-start", arguments, cancellable, error);
 }
 
@@ -104,10 +105,13 @@ bk_qmp_add_nbd_export (BkQmpClient *client, const char *id, const char *node, co
 }
 
 gboolean
-bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, GCancellable *cancellable, GError **error)
+bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, const char *iothread, GCancellable *cancellable,
+                        GError **error)
 {
   json_object *options = export_options ("fuse", id, node);
   bk_qmp_set_string (options, "mountpoint", mountpoint);
+  bk_qmp_set_string (options, "iothread", iothread);
+  bk_qmp_set_bool (options, "fixed-iothread", true);
   return bk_qmp_run (client, "block-export-add", options, cancellable, error);
 }
 

@@ -30,8 +30,9 @@ gboolean bk_qmp_nbd_server_stop_within (BkQmpClient *client, unsigned timeout_ms
  * context "qemu:dirty-bitmap:BITMAP"; NULL = none. */
 gboolean bk_qmp_add_nbd_export (BkQmpClient *client, const char *id, const char *node, const char *name, const char *bitmap_node, const char *bitmap,
                                 GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* A read-only export of @node as the file @mountpoint, which exists. */
-gboolean bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A read-only export of @node as the file @mountpoint, which exists. It is served in @iothread (an object's ID) and
+ * keeps the node there. */
+gboolean bk_qmp_add_fuse_export (BkQmpClient *client, const char *id, const char *node, const char *mountpoint, const char *iothread, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Cuts off its readers. It is gone only when query-block-exports no longer has it. */
 gboolean bk_qmp_del_export (BkQmpClient *client, const char *id, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qmp-nbd.h"
 
+#include "listen.h"
 #include "probe.h"
 #include "qmp-export.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 16
 #define END_TIMEOUT_US (10 * G_USEC_PER_SEC)
 #define END_POLL_MS 200
 #define STOP_TIMEOUT_MS 10000
@@ -85,27 +83,6 @@ check_folder (const char *folder, GError **error)
   return FALSE;
 }
 
-/* A socket of ours, of which a crash may have left the name. Returns -1 on failure. */
-static int
-listen_on (const char *path, GError **error)
-{
-  struct sockaddr_un address = { .sun_family = AF_UNIX };
-  if (strlen (path) >= sizeof address.sun_path) {
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the socket path '%s' is longer than %zu bytes; use a folder with a shorter path", path,
-                 sizeof address.sun_path - 1);
-    return -1;
-  }
-  strcpy (address.sun_path, path);
-  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  g_unlink (path);
-  if (fd >= 0 && bind (fd, (const struct sockaddr *)&address, sizeof address) == 0 && chmod (path, 0600) == 0 && listen (fd, BACKLOG) == 0)
-    return fd;
-  bk_error_set_errno (error, errno, "cannot listen on '%s'", path);
-  if (fd >= 0)
-    close (fd);
-  return -1;
-}
-
 static void
 take_server (BkRun *run, char *path)
 {
@@ -118,7 +95,7 @@ start_server (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
 {
   g_autofree char *path = own_socket (run);
   g_autofree char *name = g_strconcat (run->prefix, "-nbd", NULL);
-  int fd = listen_on (path, error);
+  int fd = bk_listen_unix (path, error);
   if (fd < 0)
     return FALSE;
   g_autoptr (GError) failure = NULL;

@@ -23,13 +23,17 @@
  *
  *  1. The canary k, an export of a. A read of it fails from the moment when the snapshot broke, which is before
  *     the guest's write reached the disk. So one read of the canary that succeeds proves all that was read before it.
- *     Who commits what was read without asking bk_backend_check_frozen() after the last byte, commits guesses.
+ *     Who commits what was read without asking bk_backend_check_frozen() after the last byte, commits guesses. A disk
+ *     whose canary has died loses its export; what was read between the two moments is why the last question is
+ *     asked last.
  *  2. The lock l, an export of c that nobody reads. It keeps others from shrinking the disk, of whose end nothing
  *     would be copied before. (The node a keeps them from writing to the disk past the filter.)
  *  3. The parents of the new bitmaps stop after the point in time, and what a reader is told to have changed is a
  *     temporary union of theirs: no reader, however he ends, can lose a dirty bit.
  *  4. A disk in an iothread has no NBD export with a client, ever: when that client goes, QEMU 7.2 aborts. Frozen
  *     content and canary are FUSE files then, and the changes are told by m, an empty node outside of the iothread.
+ *     FUSE exports must hold the disk in its iothread (fixed-iothread): a reset of the guest takes it out for a while,
+ *     and the next read by an export that stayed behind is the end of QEMU, too.
  *  5. QEMU's NBD server is for readers that take their replies: while one does not, whatever drains in QEMU waits for
  *     it, and the guest too. So a third party never meets QEMU itself: gateway.c.
  *
@@ -39,11 +43,13 @@
 #include "qmp-backend-private.h"
 
 #include "fsio.h"
+#include "gateway.h"
 #include "probe.h"
 #include "qmp-export.h"
 #include "qmp-nbd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -55,6 +61,8 @@
 
 #define CREATE_TIMEOUT_US (30 * G_USEC_PER_SEC)
 #define CREATE_POLL_MS 100
+#define PIN_TRIES 40
+#define PIN_POLL_US 50000
 #define PROBE_TIMEOUT_MS 10000
 /* Scratch space with less left than that was full: the cluster that did not fit may have been freed since. */
 #define SCRATCH_FULL (16 * 1024 * 1024)
@@ -75,10 +83,12 @@ bk_qmp_pull_obstacle (const BkQmpFeatures *features)
 }
 
 char *
-bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const BkDisk *disk)
+bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, const BkDisk *disk)
 {
   if (disk->iothread == NULL)
     return NULL;
+  if (strcmp (status, "running") != 0)
+    return g_strdup_printf ("it is in an iothread, of which QEMU can export it only while the guest runs, and the guest is '%s'", status);
   if (!features->fuse_export)
     return g_strdup ("it is in an iothread, of which QEMU could export it only by FUSE, and this QEMU was built without that");
   if (access (FUSE_DEVICE, F_OK) < 0)
@@ -189,9 +199,32 @@ check_mounted (const char *path, uint64_t size, GError **error)
   return FALSE;
 }
 
+/* While the guest does not use the disk (it is paused, or in its firmware, or between the two when it is reset) the disk
+ * is out of its iothread, and only the guest can bring it back; mostly that is over soon. An export that would keep it
+ * outside is no way: QEMU dies of the guest's next reset. */
 static gboolean
-export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *role, const char *node, char **path, GCancellable *cancellable,
-             GError **error)
+add_pinned_fuse (BkQmpBackend *self, const char *id, const char *node, const char *path, const char *iothread, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  for (unsigned i = 0; i < PIN_TRIES; i++) {
+    g_clear_error (&failure);
+    if (bk_qmp_add_fuse_export (self->client, id, node, path, iothread, cancellable, &failure))
+      return TRUE;
+    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_FAILED)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    g_usleep (PIN_POLL_US);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED,
+               "QEMU cannot export it by FUSE from its iothread now (%s); if the guest is paused or has just been reset, start the backup again when it runs, else use mode push",
+               failure->message);
+  return FALSE;
+}
+
+static gboolean
+export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *role, const char *node, const char *iothread, char **path,
+             GCancellable *cancellable, GError **error)
 {
   g_autofree char *id = bk_qmp_nbd_export_id (run, role, disk);
   replace (path, mount_point (run, role, disk));
@@ -199,7 +232,7 @@ export_fuse (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const 
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot make the mount point '%s'", *path);
     return FALSE;
   }
-  return bk_qmp_add_fuse_export (self->client, id, node, *path, cancellable, error) && check_mounted (*path, disk->size, error);
+  return add_pinned_fuse (self, id, node, *path, iothread, cancellable, error) && check_mounted (*path, disk->size, error);
 }
 
 static bool
@@ -208,41 +241,68 @@ is_increment (const BkRunDisk *disk)
   return strcmp (disk->sync, "bitmap") == 0;
 }
 
-/* Stops the parent, and adds up on @node what changed since the base. */
+/* Stops the parent, and adds up on @node what changed since the base. @persistent: to be in the image of @node. */
 static gboolean
-switch_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+switch_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, bool persistent, GCancellable *cancellable, GError **error)
 {
   g_autofree char *increment = bk_run_name (run, "inc", NULL);
   g_autoptr (json_object) actions = json_object_new_array ();
   if (disk->bitmap && disk->parent_bitmap)
     bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
   if (is_increment (disk)) {
-    bk_qmp_action_bitmap_add (actions, node, increment, false, true);
+    bk_qmp_action_bitmap_add (actions, node, increment, persistent, true);
     bk_qmp_action_bitmap_merge (actions, node, increment, disk->node, (const char *const *)disk->base_bitmaps);
   }
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
 }
 
+/* The gateway cannot ask QEMU for its bitmaps: it gets an image that has nothing but one. */
+static gboolean
+write_map (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *path = bk_gateway_map_path (run, disk);
+  g_autofree char *file = bk_run_name (run, "mf", disk);
+  g_autofree char *map = bk_run_name (run, "m", disk);
+  int fd = open (path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot make '%s'", path);
+  gboolean ok = bk_qmp_push_add_fd_file (self, fd, "file", file, map, cancellable, error);
+  close (fd);
+  return ok && create_image (self, run, disk, file, cancellable, error) && bk_qmp_add_overlay (self->client, map, file, NULL, cancellable, error) &&
+         switch_bitmaps (self, run, disk, map, true, cancellable, error) && bk_qmp_del_node (self->client, map, cancellable, error) &&
+         bk_qmp_del_node (self->client, file, cancellable, error);
+}
+
+static gboolean
+place_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  if (run->export && is_increment (disk))
+    return write_map (self, run, disk, cancellable, error);
+  return switch_bitmaps (self, run, disk, node, false, cancellable, error);
+}
+
 static gboolean
 export_plain (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, GCancellable *cancellable, GError **error)
 {
-  if (!export_nbd (self, run, disk, "k", access, false, cancellable, error) || !switch_bitmaps (self, run, disk, scratch, cancellable, error) ||
-      !export_nbd (self, run, disk, "x", scratch, is_increment (disk), cancellable, error))
+  if (!export_nbd (self, run, disk, "k", access, false, cancellable, error) || !place_bitmaps (self, run, disk, scratch, cancellable, error) ||
+      !export_nbd (self, run, disk, "x", scratch, is_increment (disk) && !run->export, cancellable, error))
     return FALSE;
   replace (&disk->export_name, bk_run_name (run, "x", disk));
   return TRUE;
 }
 
 static gboolean
-export_iothread (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, GCancellable *cancellable, GError **error)
+export_iothread (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, const char *scratch, const char *access, const char *iothread,
+                 GCancellable *cancellable, GError **error)
 {
+  bool has_map = is_increment (disk) && !run->export;
   g_autofree char *map = bk_run_name (run, "m", disk);
-  if (!export_fuse (self, run, disk, "k", access, &disk->canary_path, cancellable, error) ||
-      (is_increment (disk) && !bk_qmp_add_empty (self->client, map, disk->size, cancellable, error)) ||
-      !switch_bitmaps (self, run, disk, map, cancellable, error) ||
-      !export_fuse (self, run, disk, "x", scratch, &disk->frozen_path, cancellable, error))
+  if (!export_fuse (self, run, disk, "k", access, iothread, &disk->canary_path, cancellable, error) ||
+      (has_map && !bk_qmp_add_empty (self->client, map, disk->size, cancellable, error)) ||
+      !place_bitmaps (self, run, disk, map, cancellable, error) ||
+      !export_fuse (self, run, disk, "x", scratch, iothread, &disk->frozen_path, cancellable, error))
     return FALSE;
-  if (!is_increment (disk))
+  if (!has_map)
     return TRUE;
   replace (&disk->map_export, g_strdup (map));
   return export_nbd (self, run, disk, "m", map, true, cancellable, error);
@@ -259,7 +319,8 @@ export_disk (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable
       !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
       !export_nbd (self, run, disk, "l", filter, false, cancellable, error))
     return FALSE;
-  gboolean ok = iothread ? export_iothread (self, run, disk, scratch, access, cancellable, error)
+  const char *id = iothread ? strrchr (iothread, '/') : NULL; /* "/objects/io0" */
+  gboolean ok = iothread ? export_iothread (self, run, disk, scratch, access, id ? id + 1 : iothread, cancellable, error)
                          : export_plain (self, run, disk, scratch, access, cancellable, error);
   if (ok && is_increment (disk))
     replace (&disk->dirty_context, g_strconcat (DIRTY_CONTEXT, run->prefix, "-inc", NULL));
@@ -305,6 +366,18 @@ export_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
   return any;
 }
 
+/* Third parties know disks by the names that users give them. */
+static gboolean
+open_gateway (BkRun *run, GError **error)
+{
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    BkRunDisk *disk = run->disks->pdata[i];
+    replace (&disk->frozen_path, NULL);
+    replace (&disk->export_name, g_strdup (disk->name));
+  }
+  return bk_gateway_ensure (run, error);
+}
+
 gboolean
 bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {
@@ -312,6 +385,8 @@ bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, G
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
   if (!bk_qmp_nbd_ensure (self, run, cancellable, error) || !export_disks (self, run, cancellable, error))
     return FALSE;
+  if (run->export)
+    return open_gateway (run, error);
   replace (&run->nbd_address, g_strconcat ("unix:", run->nbd_server, NULL));
   return TRUE;
 }
@@ -357,23 +432,31 @@ static gboolean
 check_disk (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
   g_autofree char *filter = bk_run_name (run, "c", disk);
-  g_autoptr (json_object) nodes = NULL;
-  if (!check_canary (run, disk, error) || !bk_qmp_query_nodes (self->client, &nodes, cancellable, error))
+  uint64_t size = 0;
+  if (!check_canary (run, disk, error) || !bk_qmp_query_size (self->client, filter, &size, cancellable, error))
     return FALSE;
-  g_autoptr (GPtrArray) found = bk_block_graph_nodes (nodes, filter);
-  for (unsigned i = 0; i < found->len; i++) {
-    const BkNode *node = found->pdata[i];
-    if (strcmp (node->name, filter) != 0 || node->size >= disk->size)
-      continue;
-    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "it was made smaller, to %" PRIu64 " bytes, while the backup began; start it again", node->size);
-    return FALSE;
-  }
-  return TRUE;
+  if (size >= disk->size)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "it was made smaller, to %" PRIu64 " bytes, while the backup began; start it again", size);
+  return FALSE;
+}
+
+/* What is no longer the point in time is shown no longer: its readers get errors from now on. */
+static void
+hide (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk)
+{
+  g_autofree char *id = bk_qmp_nbd_export_id (run, "x", disk);
+  g_autoptr (GError) ignored = NULL;
+  if (!bk_qmp_del_export (self->client, id, NULL, &ignored))
+    g_debug ("%s: %s", id, ignored->message);
 }
 
 gboolean
-bk_qmp_pull_check_frozen (BkBackend *backend G_GNUC_UNUSED, BkRun *run, GError **error)
+bk_qmp_pull_check_frozen (BkBackend *backend, BkRun *run, GError **error)
 {
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  if (run->export && !bk_gateway_ensure (run, error))
+    return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     g_autoptr (GError) failure = NULL;
@@ -384,6 +467,7 @@ bk_qmp_pull_check_frozen (BkBackend *backend G_GNUC_UNUSED, BkRun *run, GError *
       return FALSE;
     }
     bk_run_disk_fail (disk, failure);
+    hide (self, run, disk);
   }
   return TRUE;
 }
@@ -411,6 +495,7 @@ remove_files (const BkRun *run)
 gboolean
 bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error)
 {
+  bk_gateway_stop (run);
   if (!bk_qmp_nbd_end (self, run, error))
     return FALSE;
   remove_files (run);
@@ -420,5 +505,6 @@ bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error)
 void
 bk_qmp_pull_end_without_vm (BkRun *run)
 {
+  bk_gateway_stop (run);
   remove_files (run);
 }

@@ -90,7 +90,8 @@ add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_n
     return FALSE;
   if (strcmp (format, "raw") == 0) /* QEMU wants source and target of one size, and devices come in others */
     return bk_qmp_add_raw (self->client, node, file_node, size, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
-  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  /* What lies above a backing file that QEMU finds nothing in, or was written as zeroes, is read as data. */
+  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH | BK_QMP_DETECT_ZEROES, cancellable, error);
 }
 
 static gboolean
@@ -219,6 +220,31 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
   return ok;
 }
 
+/* QEMU uses the socket up with its first attempt, and complains of the second: what it says of that tells nobody anything. */
+static void
+set_nbd_refusal (GError **error, const BkRunDisk *disk, const BkNbdUri *uri, const GError *cause)
+{
+  if (cause->code == BK_ERROR_FAILED)
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the server of '%s' does not give export '%s': it has none of that name, wants TLS, or speaks no NBD",
+                 disk->target, uri->export_name);
+  else
+    g_propagate_error (error, g_error_copy (cause));
+}
+
+static gboolean
+check_nbd_size (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  uint64_t size = 0;
+  if (!bk_qmp_query_size (self->client, node, &size, cancellable, error))
+    return FALSE;
+  if (size == disk->size)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+               "the export of '%s' has %" G_GUINT64_FORMAT " bytes, the disk %" G_GUINT64_FORMAT "; make it as large as the disk",
+               disk->target, size, disk->size);
+  return FALSE;
+}
+
 static gboolean
 open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
@@ -228,7 +254,12 @@ open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GC
     return FALSE;
   int fd = g_socket_get_fd (g_socket_connection_get_socket (connection));
   bk_qmp_backend_keep_socket (self, node, g_object_ref (connection));
-  return bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, error);
+  g_autoptr (GError) cause = NULL;
+  if (bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, &cause))
+    return check_nbd_size (self, disk, node, cancellable, error);
+  g_debug ("%s: %s", disk->target, cause->message);
+  set_nbd_refusal (error, disk, uri, cause);
+  return FALSE;
 }
 
 static gboolean

@@ -162,13 +162,11 @@ release (BkQmpBackend *self, BkRun *run, GError **error)
          bk_qmp_remove_fds_of (self->client, prefix, NULL, error);
 }
 
-#define READY_TIMEOUT_MS 5000
-
 gboolean
 bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error)
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, NULL, error)) {
+  if (!bk_qmp_backend_wait_ready (self, NULL, error)) {
     if (bk_run_is_pull (run))
       bk_qmp_pull_end_without_vm (run);
     return FALSE;
@@ -185,7 +183,7 @@ static GPtrArray *
 fetch_disks (BkQmpBackend *self, GError **error)
 {
   g_auto (BkQmpGraph) graph = { 0 };
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, NULL, error) ||
+  if (!bk_qmp_backend_wait_ready (self, NULL, error) ||
       !bk_qmp_graph_fetch (self, &graph, NULL, error))
     return NULL;
   return bk_block_graph_disks (&graph.replies, error);

@@ -211,6 +211,8 @@ set_state (BkJob *job, const char *state)
   if (strcmp (info->state, state) == 0)
     return;
   g_message ("job %s: %s", info->id, state);
+  if (strcmp (info->state, "queued") == 0)
+    g_clear_pointer (&info->reason, g_free); /* of the wait */
   g_free (info->state);
   info->state = g_strdup (state);
 }
@@ -510,6 +512,18 @@ run_step (BkJob *job)
     start_timer (job);
   job->working = true;
   bk_background_run (step_work, step_done, bk_job_ref (job));
+}
+
+void
+bk_job_set_waiting (BkJob *job, const char *why)
+{
+  BkJobInfo *info = job->record->info;
+  g_assert (strcmp (info->state, "queued") == 0);
+  if (g_strcmp0 (info->reason, why) == 0)
+    return;
+  g_free (info->reason);
+  info->reason = g_strdup (why);
+  publish (job);
 }
 
 void

@@ -81,6 +81,8 @@ bool bk_job_is_working (BkJob *job); /* a worker is at it */
 /* A copy with actions and progress as of now, for the API. (transfer full) */
 BkJobInfo *bk_job_snapshot (BkJob *job);
 
+/* Why a queued job is not started yet: its reason until it is. */
+void bk_job_set_waiting (BkJob *job, const char *why);
 /* From queued to the first step. */
 void bk_job_start (BkJob *job);
 /* After a restart: goes on, or undoes with @why as the error. */

@@ -171,10 +171,12 @@ set_increment (BkRunDisk *planned, const Search *search, const char *level)
   const BkCheckpointInfo *base = bk_checkpoint_chain_link (search->chain, search->index)->checkpoint;
   g_autoptr (GStrvBuilder) bitmaps = g_strv_builder_new ();
   uint64_t dirty = 0;
+  bool persistent = true;
   for (unsigned i = search->index + 1; i > 0; i--) { /* oldest first */
     const BkBitmap *bitmap = bk_checkpoint_chain_link (search->chain, i - 1)->bitmap;
     g_strv_builder_add (bitmaps, bitmap->name);
     dirty += MIN (bitmap->count, search->disk->size - dirty);
+    persistent = persistent && bitmap->persistent;
   }
   planned->level = g_strdup (level);
   planned->sync = g_strdup ("bitmap");
@@ -182,8 +184,8 @@ set_increment (BkRunDisk *planned, const Search *search, const char *level)
   planned->base_checkpoint = g_strdup (base->id);
   planned->parent_backup = search->backup ? g_strdup (search->backup->id) : NULL;
   planned->estimated = dirty;
-  planned->reason = g_strdup_printf (search->full_only ? "checkpoint '%s' of the last full backup is intact"
-                                                       : "checkpoint '%s' is intact", base->id);
+  planned->reason = g_strdup_printf ("checkpoint '%s'%s is intact%s", base->id, search->full_only ? " of the last full backup" : "",
+                                     persistent ? "" : ", in memory until the VM stops");
 }
 
 static const char *

@@ -43,17 +43,25 @@ bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
 }
 
 /* A job waits for older ones that it must not run beside, and for an undo on its VM that is under way. */
-static bool
-may_start (BkQueue *queue, unsigned at)
+static BkJob *
+in_the_way (BkQueue *queue, unsigned at)
 {
   const BkQueueEntry *entry = queue->entries->pdata[at];
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *other = queue->entries->pdata[i];
     bool busy = bk_job_is_over (other->job) ? bk_job_is_working (other->job) : i < at || bk_job_info (other->job)->started_at != 0;
     if (i != at && busy && (bk_claims_must_wait (entry->claims, other->claims) || bk_claims_refused (entry->claims, other->claims)))
-      return false;
+      return other->job;
   }
-  return true;
+  return NULL;
+}
+
+static void
+tell_why_it_waits (BkJob *job, BkJob *other)
+{
+  g_autofree char *why = other ? g_strdup_printf ("waits for job '%s' (%s)", bk_job_id (other), bk_job_info (other)->kind)
+                               : g_strdup ("waits for one of the many running jobs to end");
+  bk_job_set_waiting (job, why);
 }
 
 static bool
@@ -70,10 +78,15 @@ bk_queue_schedule (BkQueue *queue)
     const BkQueueEntry *entry = queue->entries->pdata[i];
     running += !is_queued (entry) && !bk_job_is_over (entry->job);
   }
-  for (unsigned i = 0; i < queue->entries->len && running < queue->max_running && !queue->stopping; i++) {
+  for (unsigned i = 0; i < queue->entries->len && !queue->stopping; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
-    if (!is_queued (entry) || !may_start (queue, i))
+    BkJob *other = is_queued (entry) ? in_the_way (queue, i) : NULL;
+    if (!is_queued (entry))
       continue;
+    if (other || running >= queue->max_running) {
+      tell_why_it_waits (entry->job, other);
+      continue;
+    }
     running++;
     bk_job_start (entry->job);
   }

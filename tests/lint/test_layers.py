@@ -29,7 +29,7 @@ LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
-    'block-graph.c', 'qmp-client.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-features.c', 'qmp-job.c', 'qmp-transaction.c')}
+    'block-graph.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-features.c', 'qmp-job.c', 'qmp-transaction.c')}
 QMP_WORDS = {'copy-before-write', 'snapshot-access', 'on-cbw-error', 'cbw-timeout', 'node-name', 'fdset-id'}
 
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:[^"\\\n]|\\.)*")', re.DOTALL)

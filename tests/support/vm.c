@@ -86,14 +86,18 @@ add_disk (GStrvBuilder *argv, const Disk *disk)
   g_autofree char *group = g_strdup_printf ("throttle-group,id=%s-group,x-iops-total=100000", name);
   g_autofree char *filter = g_strdup_printf ("driver=throttle,node-name=%s-throttle,throttle-group=%s-group,file=%s", name, name, name);
   g_autofree char *iothread = g_strdup_printf ("iothread,id=%s-io", name);
-  g_autofree char *device = g_strdup_printf ("virtio-blk-pci,id=%s,drive=%s%s%s%s%s", name, name, disk->disk.throttle ? "-throttle" : "",
-                                             disk->disk.iothread ? ",iothread=" : "", disk->disk.iothread ? name : "", disk->disk.iothread ? "-io" : "");
+  g_autofree char *thread = disk->disk.iothread ? g_strdup_printf (",iothread=%s-io", name) : g_strdup ("");
+  g_autofree char *controller = g_strdup_printf ("virtio-scsi-pci,id=%s-ctl%s", name, thread);
+  g_autofree char *scsi = g_strdup_printf ("scsi-hd,id=%s,bus=%s-ctl.0,drive=%s", name, name, name);
+  g_autofree char *device = g_strdup_printf ("virtio-blk-pci,id=%s,drive=%s%s%s", name, name, disk->disk.throttle ? "-throttle" : "", thread);
   g_strv_builder_add_many (argv, disk->disk.drive ? "-drive" : "-blockdev", disk->disk.drive ? drive : blockdev, NULL);
   if (disk->disk.throttle)
     g_strv_builder_add_many (argv, "-object", group, "-blockdev", filter, NULL);
   if (disk->disk.iothread)
     g_strv_builder_add_many (argv, "-object", iothread, NULL);
-  g_strv_builder_add_many (argv, "-device", device, NULL);
+  if (disk->disk.scsi)
+    g_strv_builder_add_many (argv, "-device", controller, NULL);
+  g_strv_builder_add_many (argv, "-device", disk->disk.scsi ? scsi : device, NULL);
 }
 
 static GStrv
@@ -187,7 +191,8 @@ static void
 device_io (BkTestVm *vm, const char *disk, const char *what)
 {
   g_autofree char *command = g_strdup_printf ("{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":"
-                                              "\"qemu-io -d /machine/peripheral/%s/virtio-backend \\\"%s\\\"\"}}", disk, what);
+                                              "\"qemu-io -d /machine/peripheral/%s%s \\\"%s\\\"\"}}",
+                                              disk, find (vm, disk)->disk.scsi ? "" : "/virtio-backend", what);
   g_autofree char *answer = bk_test_vm_execute (vm, command);
   ck_assert_msg (strstr (answer, "rror") == NULL && strstr (answer, "failed") == NULL, "%s: %s", what, answer);
 }

@@ -60,8 +60,9 @@ class Scene:
         self.proxy = None
 
     def start(self):
-        self.vm.start()
         self.proxy = proxy_module.Proxy(self.socket, self.vm.qmp, self.before_command, self.busy_guest)
+        self.vm.as_child = self.proxy.listen
+        self.vm.start()
         self.vm.scribble_all(8)
         self.daemon.start()
         self.ctl("vm", "add", VM, "--qmp", self.socket)

@@ -26,6 +26,7 @@ class Vm:
         self.log = self.folder / "qemu.log"
         self.writes = 0
         self.process = self.monitor = None
+        self.as_child = None
         for disk, size in sizes.items():
             process.run(["qemu-img", "create", "-q", "-f", form, self.image(disk), size])
 
@@ -44,7 +45,7 @@ class Vm:
         for path in (self.qmp, self.own):
             path.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
-            self.process = process.start(self.arguments(), stdout=log, stderr=log)
+            self.process = process.start(self.arguments(), self.as_child, stdout=log, stderr=log)
         process.wait_until(self._listens, 30, "QEMU to listen")
         self.monitor = qmp.Qmp(self.own, timeout=100)
         return self

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pull-fixture.h"
 
+#include "process.h"
+
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 /* --- VM and daemon --- */
@@ -28,7 +35,41 @@ set_up (Fixture *f, const BkTestDisk *disks, unsigned n)
   f->folder = bk_suite_folder ();
   f->exports = g_build_filename (f->folder, "exports", NULL);
   f->vm = bk_test_vm_start (f->folder, disks, n);
+  wait_for_iothreads (f, disks, n);
   connect_backend (f);
+}
+
+static bool
+has_export (Fixture *f)
+{
+  g_autofree char *exports = bk_test_vm_execute (f->vm, "{\"execute\":\"query-block-exports\"}");
+  return strstr (exports, "\"trial\"") != NULL;
+}
+
+/* QEMU tells by nothing else where a disk is. */
+static void
+wait_for_iothread (Fixture *f, const char *disk)
+{
+  g_autofree char *path = g_build_filename (f->folder, "trial", NULL);
+  g_autofree char *add = g_strdup_printf ("{\"execute\":\"block-export-add\",\"arguments\":{\"type\":\"fuse\",\"id\":\"trial\",\"node-name\":\"%s\","
+                                          "\"mountpoint\":\"%s\",\"iothread\":\"%s-io\",\"fixed-iothread\":true}}", disk, path, disk);
+  ck_assert (g_file_set_contents (path, "", 0, NULL));
+  for (unsigned i = 0; i < 600 && !has_export (f); i++) {
+    g_free (bk_test_vm_execute (f->vm, add));
+    g_usleep (50000);
+  }
+  ck_assert_msg (has_export (f), "the firmware does not use disk %s", disk);
+  g_free (bk_test_vm_execute (f->vm, "{\"execute\":\"block-export-del\",\"arguments\":{\"id\":\"trial\",\"mode\":\"hard\"}}"));
+  while (has_export (f))
+    g_usleep (10000);
+}
+
+void
+wait_for_iothreads (Fixture *f, const BkTestDisk *disks, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++)
+    if (disks[i].iothread)
+      wait_for_iothread (f, disks[i].name);
 }
 
 void
@@ -154,6 +195,28 @@ must_fail (Fixture *f, void (*work) (gpointer data), BkErrorCode code, const cha
   bk_assert_error (f->error, code);
 }
 
+/* --- scratch --- */
+
+bool
+mount_small (Fixture *f)
+{
+  g_autofree char *folder = g_build_filename (f->folder, "small", NULL);
+  ck_assert_int_eq (g_mkdir_with_parents (folder, 0700), 0);
+  if (mount ("none", folder, "tmpfs", 0, "size=4M") < 0) {
+    fprintf (stderr, "skipped: cannot mount a tmpfs: %s\n", g_strerror (errno));
+    return false;
+  }
+  g_free (f->run->scratch);
+  f->run->scratch = g_steal_pointer (&folder);
+  return true;
+}
+
+void
+unmount_small (Fixture *f)
+{
+  ck_assert_int_eq (umount (f->run->scratch), 0);
+}
+
 /* --- the reader --- */
 
 NbdHandle *
@@ -170,6 +233,24 @@ connect_nbd (const char *address, const char *export, const char *context)
     result = nbd_connect_tcp (nbd, parts[1], parts[2]);
   }
   ck_assert_msg (result == 0, "%s, export %s: %s", address, export, nbd_get_error ());
+  return nbd;
+}
+
+/* One NBD_CMD_READ after the other, past libnbd, which would take the replies. */
+NbdHandle *
+stalled_reader (const char *address, const char *export)
+{
+  NbdHandle *nbd = connect_nbd (address, export, NULL);
+  for (uint64_t i = 0; i < 16; i++) {
+    struct {
+      uint32_t magic;
+      uint16_t flags, type;
+      uint64_t cookie, offset;
+      uint32_t length;
+    } __attribute__ ((packed)) request = { GUINT32_TO_BE (0x25609513), 0, 0, i, GUINT64_TO_BE (i * 2 * MIB), GUINT32_TO_BE (2 * MIB) };
+    ck_assert_int_eq (write (nbd_aio_get_fd (nbd), &request, sizeof request), sizeof request);
+  }
+  g_usleep (G_USEC_PER_SEC / 2); /* until the socket is full */
   return nbd;
 }
 
@@ -278,6 +359,13 @@ assert_same (const uint8_t *image, const uint8_t *expected, uint64_t size, const
 }
 
 void
+assert_vm_lives (Fixture *f)
+{
+  g_autofree char *status = bk_test_vm_execute (f->vm, "{\"execute\":\"query-status\"}");
+  ck_assert_msg (strstr (status, "\"running\": true") != NULL, "%s", status);
+}
+
+void
 assert_clean (Fixture *f)
 {
   bk_test_vm_assert_clean (f->vm);
@@ -288,4 +376,56 @@ assert_clean (Fixture *f)
   g_autoptr (GDir) folder = g_dir_open (f->exports, 0, NULL);
   const char *name = folder ? g_dir_read_name (folder) : NULL;
   ck_assert_msg (name == NULL, "left in the export folder: %s", name);
+}
+
+/* --- the end --- */
+
+static void
+end_gateway (const char *pid, const char *folder)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%s/cmdline", pid);
+  g_autofree char *line = NULL;
+  gsize length = 0;
+  if (!g_file_get_contents (path, &line, &length, NULL) || !g_str_has_prefix (line, "qemu-storage-daemon"))
+    return;
+  for (const char *word = line; word < line + length; word += strlen (word) + 1)
+    if (g_str_has_prefix (word, folder))
+      kill ((pid_t)atoi (pid), SIGKILL);
+}
+
+static void
+end_gateways (const char *folder)
+{
+  g_autoptr (GDir) proc = g_dir_open ("/proc", 0, NULL);
+  for (const char *name = g_dir_read_name (proc); name != NULL; name = g_dir_read_name (proc))
+    if (g_ascii_isdigit (*name))
+      end_gateway (name, folder);
+}
+
+static void
+end_mounts (const char *folder)
+{
+  g_autofree char *mounts = NULL;
+  g_assert_true (g_file_get_contents ("/proc/self/mounts", &mounts, NULL, NULL));
+  g_auto (GStrv) lines = g_strsplit (mounts, "\n", -1);
+  for (size_t i = 0; lines[i]; i++) {
+    g_auto (GStrv) words = g_strsplit (lines[i], " ", 3);
+    if (words[0] && words[1] && g_str_has_prefix (words[1], folder))
+      umount2 (words[1], MNT_DETACH | UMOUNT_NOFOLLOW);
+  }
+}
+
+/* A test that fails leaves the middle of it: processes that are meant to outlive the daemon, and mounts. */
+int
+run_tests (const char *name, const TTest *const *tests)
+{
+  char folder[] = "/tmp/bk-pull-XXXXXX";
+  g_assert_nonnull (mkdtemp (folder));
+  g_setenv ("TMPDIR", folder, TRUE);
+  int result = bk_suite_run (name, tests);
+  end_gateways (folder);
+  end_mounts (folder);
+  char *rm[] = { (char *)"rm", (char *)"-rf", folder, NULL };
+  g_spawn_sync (NULL, rm, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+  return result;
 }

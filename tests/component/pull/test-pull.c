@@ -267,13 +267,6 @@ END_TEST
 
 /* --- disks in iothreads --- */
 
-static void
-assert_vm_lives (Fixture *f)
-{
-  g_autofree char *status = bk_test_vm_execute (f->vm, "{\"execute\":\"query-status\"}");
-  ck_assert_msg (strstr (status, "running") != NULL, "%s", status);
-}
-
 START_TEST (pulls_disks_in_iothreads)
 {
   static const BkTestDisk disks[] = { { "vda", "qcow2", SIZE, .iothread = true }, { "vdb", "raw", SIZE, .iothread = true } };
@@ -300,12 +293,20 @@ START_TEST (pulls_disks_in_iothreads_beside_others)
 }
 END_TEST
 
+START_TEST (pulls_disks_of_controllers_in_iothreads)
+{
+  static const BkTestDisk disks[] = { { "vda", "qcow2", SIZE, .iothread = true, .scsi = true }, { "vdb", "qcow2", SIZE, .scsi = true } };
+  full_and_increments (disks, false);
+}
+END_TEST
+
 int
 main (void)
 {
   const TTest *const tests[] = { pulls_full_and_increments, pulls_disks_of_other_kinds,
                                  gives_dirty_bits_back,     reads_the_point_in_time_under_load,
                                  pulls_disks_in_iothreads,  pulls_disks_in_iothreads_beside_others,
+                                 pulls_disks_of_controllers_in_iothreads,
                                  NULL };
-  return bk_suite_run ("pull", tests);
+  return run_tests ("pull", tests);
 }

@@ -175,7 +175,7 @@ send_exports (BkQmpClient *client)
   ok (bk_qmp_nbd_server_start (client, 2, "s", NULL, &e), &e);
   ok (bk_qmp_add_nbd_export (client, "i.1", "n", "disk", NULL, NULL, NULL, &e), &e);
   ok (bk_qmp_add_nbd_export (client, "i.1", "n", "disk", "m", "b", NULL, &e), &e);
-  ok (bk_qmp_add_fuse_export (client, "i.1", "n", "/f", NULL, &e), &e);
+  ok (bk_qmp_add_fuse_export (client, "i.1", "n", "/f", "io0", NULL, &e), &e);
   ok (bk_qmp_del_export (client, "i.1", NULL, &e), &e);
   ok (bk_qmp_nbd_server_stop_within (client, 1000, &e), &e);
   ok (bk_qmp_create_qcow2 (client, "j", "f", 1 << 20, NULL, &e), &e);
@@ -263,6 +263,7 @@ START_TEST (sends_what_was_asked_for)
   holds (commands, "nbd-server-start", 0, "\"addr\":{\"type\":\"fd\",\"data\":{\"str\":\"s\"}}");
   holds (commands, "block-export-add", 0, "\"writable\":false,\"name\":\"disk\"}");
   holds (commands, "block-export-add", 1, "\"bitmaps\":[{\"node\":\"m\",\"name\":\"b\"}]");
+  holds (commands, "block-export-add", 2, "\"mountpoint\":\"/f\",\"iothread\":\"io0\",\"fixed-iothread\":true}");
   holds (commands, "block-export-del", 0, "\"mode\":\"hard\"");
   holds (commands, "blockdev-add", 8, "\"cache\":{\"no-flush\":true},\"file\":\"sf\",\"backing\":\"n\"");
   holds (commands, "blockdev-add", 9, "\"backing\":null");

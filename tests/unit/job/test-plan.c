@@ -81,7 +81,7 @@ static const LevelRow level_rows[] = {
   { "grown", { NULL, "c1=b1:t c2=-", "b1=full", "c1 c2:r" }, "incremental", "'c1'", "c1", "c1 c2", "b1" },
   { "was small when an undone job looked", { NULL, "c1=b1:s c2=b2:p c3=-:s", "b1=full", "c1 c3:r" }, "full",
     "shrank" },
-  { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "'c1'", "c1", "c1", "b1" },
+  { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "checkpoint 'c1' is intact, in memory until the VM stops", "c1", "c1", "b1" },
   { "raw, restarted", { "vda:w", "c1=b1:n", "b1=full", "" }, "full",
     "raw images cannot keep dirty bitmaps over a restart of the VM; the VM was restarted since" },
   { "qcow2 v2, restarted", { NULL, "c1=b1:n", "b1=full", "" }, "full", "could not be kept over a restart of the VM" },
