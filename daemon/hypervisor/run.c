@@ -43,6 +43,8 @@ static const BkField bk_run_disk_fields[] = {
   UINT64 (BkRunDisk, bytes_transferred, 0),
   UINT64 (BkRunDisk, bytes_zero, 0),
   UINT64 (BkRunDisk, bytes_stored, 0),
+  UINT64 (BkRunDisk, bytes_different, 0),
+  UINT64 (BkRunDisk, bytes_new, 0),
   END,
 };
 STRUCT (BkRunDisk, bk_run_disk, "disk of a run");

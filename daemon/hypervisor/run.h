@@ -62,6 +62,7 @@ typedef struct {
   char *state;    /* planned, running, copied, completed, failed */
   BkProblem *error;
   uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored; /* use bk_run_disk_progress() while it runs */
+  uint64_t bytes_different, bytes_new; /* pull: as in BkJobDisk */
 } BkRunDisk;
 BK_TYPE (BkRunDisk, bk_run_disk)
 

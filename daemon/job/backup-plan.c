@@ -52,21 +52,34 @@ check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
   return TRUE;
 }
 
+/* Paths of sockets have about 100 bytes, and names of VMs up to 64. */
+#define FOLDER_DIGITS 10
+
+char *
+bk_backup_export_folder (const char *exports, const char *vm)
+{
+  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, vm, -1);
+  digits[FOLDER_DIGITS] = '\0';
+  return g_build_filename (exports, digits, NULL);
+}
+
 BkRun *
 bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                 const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (BkStore) opened = request->target ? NULL : bk_repository_registry_open (context->repositories, request->repository, &failure);
+  const char *repository = context->export ? NULL : bk_backup_request_repository (request);
+  g_autoptr (BkStore) opened = repository == NULL ? NULL : bk_repository_registry_open (context->repositories, repository, &failure);
   if (failure) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;
   }
+  g_autofree char *export_folder = bk_backup_export_folder (context->exports, request->vm);
   g_autofree char *no_scratch = why_no_scratch (context->scratch, context->scratch_reserve);
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, request->vm, error);
   g_autoptr (GPtrArray) backups = checkpoints == NULL ? NULL
-                                  : request->target ? g_ptr_array_new ()
-                                                    : bk_catalog_list_backups (catalog, request->vm, bk_backup_request_repository (request), error);
+                                  : repository    ? bk_catalog_list_backups (catalog, request->vm, repository, error)
+                                                  : g_ptr_array_new ();
   if (backups == NULL)
     return NULL;
   BkPlanInput input = {
@@ -74,10 +87,12 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
     .vm = state,
     .checkpoints = checkpoints,
     .backups = backups,
-    .repository = bk_backup_request_repository (request),
+    .repository = repository,
+    .export = context->export,
     .instance = bk_catalog_instance (catalog),
     .scratch = no_scratch ? NULL : context->scratch,
     .no_scratch = no_scratch,
+    .export_folder = export_folder,
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);

@@ -14,6 +14,8 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   const char *scratch;      /* folder */
   uint64_t scratch_reserve; /* bytes that must stay free in it */
+  const char *exports;      /* folder for sockets of exports */
+  bool export;   /* see BkPlanInput */
   bool settling; /* what is left of earlier jobs is being taken away: by the time that the job starts it will be gone */
 } BkBackupContext;
 
@@ -21,3 +23,6 @@ typedef struct {
  * bk_plan_backup(); NOT_FOUND, UNREACHABLE for the repository; CONFLICT for a disk that is in use. */
 BkRun *bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                        const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The folder in @exports for sockets of one VM; (transfer full). */
+char *bk_backup_export_folder (const char *exports, const char *vm);

@@ -69,8 +69,9 @@ bk_backup_init (BkBackup *backup, const BkBackupContext *context, const BkBackup
   backup->repositories = context->repositories;
   backup->scratch = g_strdup (context->scratch);
   backup->scratch_reserve = context->scratch_reserve;
+  backup->exports = g_strdup (context->exports);
   backup->request = bk_struct_copy (&bk_backup_request_struct, request);
-  backup->makes_backup = true;
+  backup->makes_backup = !context->export;
   backup->id = id ? g_strdup (id) : bk_ulid_new ();
   return run == NULL || read_stored (backup, run, error);
 }
@@ -80,6 +81,7 @@ bk_backup_clear (BkBackup *backup)
 {
   g_clear_pointer (&backup->vm, bk_vm_unref);
   g_free (backup->scratch);
+  g_free (backup->exports);
   bk_backup_request_free (backup->request);
   g_clear_pointer (&backup->state, bk_vm_state_free);
   g_clear_pointer (&backup->store, bk_store_unref);
@@ -99,13 +101,24 @@ bk_backup_work_plan (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *canc
   return backup->state != NULL;
 }
 
-static void
-fill_job_disks (BkJobInfo *info, const BkRun *run)
+void
+bk_backup_show_disks (const BkBackup *backup, BkJobInfo *info)
 {
   for (unsigned i = 0; info->disks && i < info->disks->len; i++)
     bk_job_disk_free (info->disks->pdata[i]);
   g_clear_pointer (&info->disks, g_ptr_array_unref);
-  info->disks = bk_backup_progress_rows (run);
+  info->disks = bk_backup_progress_rows (backup->run);
+}
+
+/* The kind was chosen when the job was asked for. */
+static gboolean
+check_same_kind (const BkJobInfo *info, const BkRun *run, GError **error)
+{
+  if ((g_strcmp0 (info->mode, "pull") == 0) == bk_run_is_pull (run))
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "repository '%s' is of another type than when the backup was asked for; start it again",
+               info->repository);
+  return FALSE;
 }
 
 gboolean
@@ -113,12 +126,14 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
 {
   BkBackup *backup = data;
   BkJobInfo *info = bk_job_info (job);
-  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, false };
+  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, backup->exports, !backup->makes_backup, false };
   g_autofree char *reason = NULL;
   BkRun *run = bk_backup_plan (&context, bk_job_catalog (job), backup->request, backup->state, &backup->store, &reason, NULL, error);
   if (run == NULL)
     return FALSE;
   backup->run = run;
+  if (!check_same_kind (info, run, error))
+    return FALSE;
   set_folder (backup);
   if (!bk_plan_name (run, backup->request, bk_catalog_instance (bk_job_catalog (job)), bk_job_number (job), backup->folder, error))
     return FALSE;
@@ -129,7 +144,7 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
   g_free (info->backup_id);
   info->backup_id = backup->makes_backup ? g_strdup (backup->id) : NULL;
   run->speed = info->speed; /* it may have been changed since the job was asked for */
-  fill_job_disks (info, run);
+  bk_backup_show_disks (backup, info);
   if (!bk_backup_checkpoint_put (job, backup, "provisional", error))
     return FALSE;
   backup->made = bk_backup_target_new_files (run, backup->request);
@@ -172,15 +187,15 @@ bk_backup_record_instant (BkJob *job, gpointer data, GError **error G_GNUC_UNUSE
 
 /* --- commit --- */
 
-static void
-end_partial (BkJob *job, const BkBackup *backup)
+void
+bk_backup_end_partial (BkJob *job, const BkBackup *backup)
 {
   unsigned failed = 0;
   const BkRunDisk *first = bk_run_first_failed (backup->run, &failed);
   if (failed == 0)
     return;
   g_autoptr (GError) partial = NULL;
-  g_set_error (&partial, BK_ERROR, BK_ERROR_PARTIAL, "%u of %u disks are not in the backup; first %s: %s", failed, backup->run->disks->len,
+  g_set_error (&partial, BK_ERROR, BK_ERROR_PARTIAL, "%u of %u disks are not in it; first %s: %s", failed, backup->run->disks->len,
                first->name, first->error->message);
   bk_job_set_partial (job, partial);
 }
@@ -194,7 +209,7 @@ bk_backup_record_commit (BkJob *job, gpointer data, GError **error)
     bk_backup_manifest_locate (info, backup->folder);
   if (!bk_catalog_put_backup (bk_job_catalog (job), info, error) || !bk_backup_checkpoint_commit (job, backup, error))
     return FALSE;
-  end_partial (job, backup);
+  bk_backup_end_partial (job, backup);
   bk_event_ring_publish (bk_job_events (job), "backup", info->vm, info->job_id, bk_struct_to_json (&bk_backup_info_struct, info));
   return TRUE;
 }

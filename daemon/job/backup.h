@@ -15,6 +15,7 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   char *scratch;
   uint64_t scratch_reserve;
+  char *exports;
   BkBackupRequest *request;
   bool makes_backup;  /* false: only a point in time, for others to read */
 
@@ -53,10 +54,14 @@ gboolean bk_backup_record_instant (BkJob *job, gpointer data, GError **error);
 
 /* After "commit": backup and checkpoint enter the catalog, and the job ends as partial when a disk has failed. */
 gboolean bk_backup_record_commit (BkJob *job, gpointer data, GError **error);
+/* The job ends as partial when a disk has failed. */
+void bk_backup_end_partial (BkJob *job, const BkBackup *backup);
 /* After the undo: nothing of it is in the catalog. */
 void bk_backup_undone (BkJob *job, gpointer data);
 
 /* The host's file system must not fill up because of us; without scratch the backup fails, not the guest. NO_SPACE. */
 gboolean bk_backup_check_scratch (const BkBackup *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Makes rows of the run's disks in @info, which show what is known of them now. Main thread. */
+void bk_backup_show_disks (const BkBackup *backup, BkJobInfo *info);
 /* Some disks may fail and others not; when none is left, the job has failed: with the first one's error. */
 gboolean bk_backup_check_disks (const BkBackup *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;

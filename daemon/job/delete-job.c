@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "delete-job.h"
 
+#include "archive.h"
 #include "checkpoint-fold.h"
 #include "checkpoint-forget.h"
 
@@ -130,7 +131,7 @@ work_remove (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable 
 {
   Delete *self = data;
   g_autoptr (GError) failure = NULL;
-  if (self->store == NULL || bk_archive_remove (bk_store_archive (self->store), self->backup->vm, self->backup->id, &failure) ||
+  if (self->store == NULL || bk_store_remove (self->store, self->backup->vm, self->backup->id, &failure) ||
       g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&failure));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "push-job.h"
 
+#include "archive.h"
 #include "backup-manifest.h"
 #include "backup-progress.h"
 #include "backup-target.h"
@@ -220,6 +221,7 @@ const BkJobKind bk_push_job_kind = {
   .name = "backup",
   .steps = steps,
   .adopt_from = "copy",
+  .why_undone = "the daemon was stopped before the copy had begun; nothing was lost: start the backup again",
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
   .to_json = bk_backup_to_json,
   .progress = progress,

@@ -10,6 +10,7 @@ typedef struct {
   BkRepositoryInfo *kept; /* what the catalog keeps of it */
   BkStore *store;         /* NULL as long as it cannot be opened */
   char *reason;           /* why not */
+  bool locked;            /* because its secret is missing or wrong */
 } Repository;
 
 struct BkRepositoryRegistry {
@@ -115,23 +116,24 @@ import (BkRepositoryRegistry *registry, Repository *repository, GError **error)
 /* --- reaching it --- */
 
 static void
-set_reason (Repository *repository, const char *reason)
+set_failure (Repository *repository, const GError *failure)
 {
   g_free (repository->reason);
-  repository->reason = g_strdup (reason);
+  repository->reason = failure ? g_strdup (failure->message) : NULL;
+  repository->locked = g_error_matches (failure, BK_ERROR, BK_ERROR_DENIED);
 }
 
 static gboolean
-open_store (BkRepositoryRegistry *registry, Repository *repository, gboolean create, GError **error)
+open_store (BkRepositoryRegistry *registry, Repository *repository, GError **error)
 {
   g_autoptr (GError) local = NULL;
-  repository->store = bk_store_open (repository->kept, create, &local);
+  repository->store = bk_store_open (repository->kept, &local);
   if (repository->store && import (registry, repository, &local)) {
-    set_reason (repository, NULL);
+    set_failure (repository, NULL);
     return TRUE;
   }
   g_clear_pointer (&repository->store, bk_store_unref);
-  set_reason (repository, local->message);
+  set_failure (repository, local);
   g_propagate_error (error, g_steal_pointer (&local));
   return FALSE;
 }
@@ -208,7 +210,7 @@ bk_repository_registry_load (BkRepositoryRegistry *registry, const char *state_d
   for (unsigned i = 0; i < rows->len; i++) {
     g_autoptr (GError) local = NULL;
     Repository *repository = enroll (registry, rows->pdata[i]);
-    if (!open_store (registry, repository, FALSE, &local))
+    if (!open_store (registry, repository, &local))
       g_warning ("repository '%s' cannot be used now: %s", repository->kept->name, local->message);
   }
   return rows->len > 0 || add_default (registry, state_dir, error);
@@ -271,13 +273,16 @@ bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryIn
   kept->name = g_strdup (request->name);
   kept->type = g_strdup (request->type ? request->type : "qcow2");
   kept->path = g_steal_pointer (&path);
+  kept->chunk_size = request->chunk_size;
+  kept->compression = request->compression;
+  kept->passphrase_file = g_strdup (request->passphrase_file);
+  kept->key_file = g_strdup (request->key_file);
   kept->created_at = g_get_real_time ();
-  g_autoptr (BkStore) store = bk_store_open (kept, TRUE, error);
-  if (store == NULL)
+  if (!bk_store_check (kept, error) || !bk_store_make (kept, error))
     return FALSE;
   if (!bk_catalog_add_repository (registry->catalog, kept, error))
     return FALSE;
-  if (open_store (registry, enroll (registry, kept), FALSE, error))
+  if (open_store (registry, enroll (registry, kept), error))
     return TRUE;
   /* What could not be taken over whole is not there at all, or adding it again would be a conflict. */
   if (!bk_repository_registry_remove (registry, kept->name, NULL))
@@ -332,8 +337,11 @@ repository_info (BkRepositoryRegistry *registry, Repository *repository)
   BkRepositoryInfo *info = bk_struct_copy (&bk_repository_info_struct, repository->kept);
   count_backups (registry, info);
   bool reached = bk_store_is_there (repository->kept) && bk_fsio_free_space (info->path, &info->bytes_free, &error);
-  info->state = g_strdup (reached ? "ok" : "unreachable");
-  if (reached)
+  bool locked = reached && repository->locked;
+  info->state = g_strdup (locked ? "locked" : reached ? "ok" : "unreachable");
+  if (reached && repository->store)
+    bk_store_describe (repository->store, info);
+  if (reached && !locked)
     return info;
   if (error)
     info->reason = g_strdup (error->message);
@@ -367,8 +375,12 @@ bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, G
   g_autoptr (GError) local = NULL;
   if (repository == NULL)
     return NULL;
-  if (bk_store_is_there (repository->kept) && (repository->store || open_store (registry, repository, FALSE, &local)))
+  if (bk_store_is_there (repository->kept) && (repository->store || open_store (registry, repository, &local)))
     return bk_store_ref (repository->store);
+  if (g_error_matches (local, BK_ERROR, BK_ERROR_DENIED)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_DENIED, "repository '%s' is locked: %s", repository->kept->name, local->message);
+    return NULL;
+  }
   g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "repository '%s' cannot be reached: %s", repository->kept->name,
                local ? local->message : "its folder is not there; is its file system mounted?");
   return NULL;

@@ -18,8 +18,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepositoryRegistry, bk_repository_registry_free
  * opened stays listed with state "unreachable" and is tried again when used. */
 gboolean bk_repository_registry_load (BkRepositoryRegistry *registry, const char *state_dir, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* @repository: name, path (absolute), type (NULL = qcow2). Makes the folder, or takes over an existing
- * repository with the backups in it. INVALID, CONFLICT, DENIED. */
+/* @repository: name, path (absolute), type (NULL = qcow2). Makes the folder, or takes over an existing repository with the backups in it.
+ * INVALID, CONFLICT, DENIED. */
 gboolean bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryInfo *repository, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* NOT_FOUND. The backups on disk stay as they are. */
 gboolean bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "store.h"
 
+#include "archive.h"
+
 #include <string.h>
 
 /* What a type of repository does; "own" is its object. */
 typedef struct {
   const char *type;
-  gpointer (*open) (const BkRepositoryInfo *kept, gboolean create, GError **error);
+  gboolean (*check) (const BkRepositoryInfo *wanted, GError **error);
+  gboolean (*make) (const BkRepositoryInfo *wanted, GError **error);
+  gpointer (*open) (const BkRepositoryInfo *kept, GError **error);
   void (*unref) (gpointer own);
+  void (*describe) (gpointer own, BkRepositoryInfo *info);
   char *(*location) (gpointer own, const char *vm, const char *backup);
   bool (*has) (gpointer own, const char *vm, const char *backup);
+  gboolean (*remove) (gpointer own, const char *vm, const char *backup, GError **error);
   BkBackupInfo *(*read) (gpointer own, const char *vm, const char *backup, GError **error);
   GPtrArray *(*list) (gpointer own, GError **error);
 } StoreType;
@@ -19,18 +25,50 @@ struct BkStore {
   gpointer own;
 };
 
+static gboolean
+refuse (GError **error, const char *message)
+{
+  g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, message);
+  return FALSE;
+}
+
 /* --- qcow2 --- */
 
-static gpointer
-archive_open (const BkRepositoryInfo *kept, gboolean create, GError **error)
+static gboolean
+archive_check (const BkRepositoryInfo *wanted, GError **error)
 {
-  return bk_archive_open (kept->path, create, error);
+  if (wanted->chunk_size)
+    return refuse (error, "/chunk_size: does not go with type qcow2");
+  if (wanted->compression)
+    return refuse (error, "/compression: does not go with type qcow2");
+  if (wanted->passphrase_file || wanted->key_file)
+    return refuse (error, "a repository of type qcow2 is not encrypted");
+  return TRUE;
+}
+
+static gboolean
+archive_make (const BkRepositoryInfo *wanted, GError **error)
+{
+  g_autoptr (BkArchive) archive = bk_archive_open (wanted->path, TRUE, error);
+  return archive != NULL;
+}
+
+static gpointer
+archive_open (const BkRepositoryInfo *kept, GError **error)
+{
+  return bk_archive_open (kept->path, FALSE, error);
 }
 
 static void
 archive_unref (gpointer own)
 {
   bk_archive_unref (own);
+}
+
+static void
+archive_describe (gpointer own G_GNUC_UNUSED, BkRepositoryInfo *info)
+{
+  info->encryption = g_strdup ("none");
 }
 
 static char *
@@ -43,6 +81,12 @@ static bool
 archive_has (gpointer own, const char *vm, const char *backup)
 {
   return bk_archive_has (own, vm, backup);
+}
+
+static gboolean
+archive_remove (gpointer own, const char *vm, const char *backup, GError **error)
+{
+  return bk_archive_remove (own, vm, backup, error);
 }
 
 static BkBackupInfo *
@@ -59,10 +103,14 @@ archive_list (gpointer own, GError **error)
 
 static const StoreType qcow2 = {
   .type = "qcow2",
+  .check = archive_check,
+  .make = archive_make,
   .open = archive_open,
   .unref = archive_unref,
+  .describe = archive_describe,
   .location = archive_location,
   .has = archive_has,
+  .remove = archive_remove,
   .read = archive_read,
   .list = archive_list,
 };
@@ -72,20 +120,34 @@ static const StoreType qcow2 = {
 static const StoreType *const types[] = { &qcow2 };
 
 static const StoreType *
-find_type (const BkRepositoryInfo *kept, GError **error)
+find_type (const BkRepositoryInfo *info, GError **error)
 {
   for (size_t i = 0; i < G_N_ELEMENTS (types); i++)
-    if (g_strcmp0 (kept->type, types[i]->type) == 0)
+    if (g_strcmp0 (info->type, types[i]->type) == 0)
       return types[i];
-  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "repositories of type '%s' are not known to this version", kept->type);
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/type: repositories of type '%s' are not in this version; use qcow2", info->type);
   return NULL;
 }
 
+gboolean
+bk_store_check (const BkRepositoryInfo *wanted, GError **error)
+{
+  const StoreType *type = find_type (wanted, error);
+  return type && type->check (wanted, error);
+}
+
+gboolean
+bk_store_make (const BkRepositoryInfo *wanted, GError **error)
+{
+  const StoreType *type = find_type (wanted, error);
+  return type && type->make (wanted, error);
+}
+
 BkStore *
-bk_store_open (const BkRepositoryInfo *kept, gboolean create, GError **error)
+bk_store_open (const BkRepositoryInfo *kept, GError **error)
 {
   const StoreType *type = find_type (kept, error);
-  gpointer own = type ? type->open (kept, create, error) : NULL;
+  gpointer own = type ? type->open (kept, error) : NULL;
   if (own == NULL)
     return NULL;
   BkStore *store = g_atomic_rc_box_new0 (BkStore);
@@ -126,6 +188,12 @@ bk_store_archive (BkStore *store)
   return store->type == &qcow2 ? store->own : NULL;
 }
 
+void
+bk_store_describe (BkStore *store, BkRepositoryInfo *info)
+{
+  store->type->describe (store->own, info);
+}
+
 char *
 bk_store_location (BkStore *store, const char *vm, const char *backup)
 {
@@ -136,6 +204,12 @@ bool
 bk_store_has (BkStore *store, const char *vm, const char *backup)
 {
   return store->type->has (store->own, vm, backup);
+}
+
+gboolean
+bk_store_remove (BkStore *store, const char *vm, const char *backup, GError **error)
+{
+  return store->type->remove (store->own, vm, backup, error);
 }
 
 BkBackupInfo *
