@@ -233,6 +233,21 @@ apply_command_line (BkOptions *options, CommandLine *line)
   }
 }
 
+/* A socket's path has 107 bytes at most, of which its own name and the VM's folder take some. */
+#define LONGEST_EXPORT_DIR 60
+
+static char *
+default_export_dir (const char *state_dir)
+{
+  g_autofree char *inside = g_build_filename (state_dir, "exports", NULL);
+  if (strlen (inside) <= LONGEST_EXPORT_DIR)
+    return g_steal_pointer (&inside);
+  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, state_dir, -1);
+  digits[12] = '\0';
+  g_autofree char *name = g_strconcat ("backupd-", digits, NULL);
+  return g_build_filename (geteuid () == 0 ? "/run" : g_get_user_runtime_dir (), name, NULL);
+}
+
 static void
 apply_defaults (BkOptions *options)
 {
@@ -240,6 +255,7 @@ apply_defaults (BkOptions *options)
     options->state_dir = default_state_dir ();
   if (options->scratch_dir == NULL)
     options->scratch_dir = g_build_filename (options->state_dir, "scratch", NULL);
+  options->export_dir = default_export_dir (options->state_dir);
   if (options->listen == NULL || options->listen[0] == NULL) {
     g_strfreev (options->listen);
     options->listen = default_listen ();
@@ -265,6 +281,7 @@ bk_options_free (BkOptions *options)
 {
   g_free (options->state_dir);
   g_free (options->scratch_dir);
+  g_free (options->export_dir);
   g_strfreev (options->listen);
   g_free (options);
 }

@@ -11,6 +11,7 @@ typedef struct {
   char *state_dir;          /* absolute */
   char *scratch_dir;        /* absolute */
   GStrv listen;             /* never empty */
+  char *export_dir;         /* absolute, and short: for sockets */
   uint64_t scratch_reserve; /* 0: the queue's default */
   unsigned max_running;     /* 0: the queue's default */
   bool verbose;

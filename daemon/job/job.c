@@ -635,8 +635,14 @@ adopt (BkJob *job)
     hand_over (job, BK_VERB_PAUSE, 0);
 }
 
+static const char *
+why_undone (const BkJob *job)
+{
+  return job->kind->why_undone ? job->kind->why_undone : "the daemon was stopped in the middle; start the job again";
+}
+
 void
-bk_job_recover (BkJob *job, const char *why)
+bk_job_recover (BkJob *job)
 {
   BkJobInfo *info = job->record->info;
   bool undone = bk_job_was_undone (info);
@@ -654,7 +660,7 @@ bk_job_recover (BkJob *job, const char *why)
   if (job->cancelled)
     set_cancelled (job);
   if (!bk_job_is_over (job) && !undone) {
-    g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_FAILED, "%s", why);
+    g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_FAILED, "%s", why_undone (job));
     mark_step (job, job->step, "failed");
     set_error (job, error);
   }

@@ -198,6 +198,7 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->events = events;
   queue->max_running = options->max_running ? options->max_running : DEFAULT_MAX_RUNNING;
   queue->scratch = g_strdup (options->scratch);
+  queue->exports = g_strdup (options->exports);
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
@@ -228,6 +229,7 @@ bk_queue_free (BkQueue *queue)
   g_ptr_array_unref (queue->entries);
   g_ptr_array_unref (queue->short_ops);
   g_free (queue->scratch);
+  g_free (queue->exports);
   g_free (queue);
 }
 

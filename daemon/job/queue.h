@@ -21,6 +21,7 @@ typedef struct {
   unsigned max_running; /* 0 = 16 */
   const char *scratch;  /* folder for scratch files; made when missing */
   uint64_t scratch_reserve; /* bytes that must stay free there; below it a snapshot push is given up; 0 = 1 GiB */
+  const char *exports;      /* folder for sockets of exports, with a short path; made when missing */
 } BkQueueOptions;
 
 BkQueue *bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkEventRing *events,

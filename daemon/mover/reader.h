@@ -53,6 +53,7 @@ struct BkReader {
   const BkReaderOps *ops;
   uint64_t size;      /* bytes; any number */
   size_t max_request; /* no larger ones are sent: a power of two, and requests do not cross a multiple of it; 0 = any */
+  uint32_t block;     /* reads begin at multiples of it, and end at one or at the size: a power of two; 0 = any do */
   unsigned workers;   /* set by bk_reader_open() */
 };
 

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define LIMIT_MS 20000
-#define WHY "the daemon was stopped"
 
 typedef struct {
   char *folder;
@@ -338,7 +337,7 @@ restart (Bench *bench)
 static void
 recover (Bench *bench)
 {
-  bk_job_recover (bench->job, WHY);
+  bk_job_recover (bench->job);
   wait_end (bench, 1);
 }
 
@@ -707,7 +706,7 @@ START_TEST (recovered_job_is_undone)
     GString *log = g_string_new (NULL);
     assert_undone (bench, log, step->name);
     assert_over (bench, "failed", "failed", true);
-    ck_assert_str_eq (bk_job_info (bench->job)->error->message, WHY);
+    ck_assert_str_eq (bk_job_info (bench->job)->error->message, FAKE_JOB_WHY);
     ck_assert_str_eq (bench->states->str, "failed");
     g_autoptr (BkJobRecord) row = read_row (bench);
     ck_assert_str_eq (row->info->step, step->name);
@@ -954,7 +953,7 @@ START_TEST (paused_job_is_paused_after_a_restart)
   g_autoptr (Bench) bench = paused_bench ();
   restart (bench);
   bench->fake.hold = "copy";
-  bk_job_recover (bench->job, WHY);
+  bk_job_recover (bench->job);
   ck_assert (is_paused (bench));
   wait_log (bench, "+copy pause");
   verb (bench, BK_VERB_RESUME, 0);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-registry.h"
+#include "archive.h"
 #include "suite.h"
 
 #include <glib/gstdio.h>
+#include <string.h>
 
 typedef struct {
   char *folder;
@@ -52,10 +54,15 @@ bench_restart (Bench *bench)
 static gboolean
 add (Bench *bench, const char *name, const char *path, GError **error)
 {
-  g_autoptr (BkRepositoryInfo) request = g_new0 (BkRepositoryInfo, 1);
-  request->name = g_strdup (name);
-  request->path = g_strdup (path);
-  return bk_repository_registry_add (bench->registry, request, error);
+  const BkRepositoryInfo request = { .name = (char *)name, .path = (char *)path };
+  return bk_repository_registry_add (bench->registry, &request, error);
+}
+
+static void
+commit_manifest (BkStore *store, const BkBackupInfo *manifest, GError **error)
+{
+  ck_assert (bk_archive_begin (bk_store_archive (store), manifest->vm, manifest->id, error));
+  ck_assert (bk_archive_commit (bk_store_archive (store), manifest, error));
 }
 
 /* Puts a backup without disks into the repository @name, and not into the catalog. */
@@ -63,7 +70,7 @@ static void
 commit_backup (Bench *bench, const char *name, const char *id)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, name, &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, name, &error);
   bk_assert_no_error (error);
   g_autoptr (BkBackupInfo) manifest = g_new0 (BkBackupInfo, 1);
   manifest->version = 1;
@@ -73,8 +80,8 @@ commit_backup (Bench *bench, const char *name, const char *id)
   manifest->point_in_time = 1795402320LL * G_USEC_PER_SEC;
   manifest->bytes_stored = 1000;
   manifest->disks = g_ptr_array_new ();
-  ck_assert (bk_archive_begin (archive, "web01", id, &error));
-  ck_assert_msg (bk_archive_commit (archive, manifest, &error), "%s", error ? error->message : "");
+  commit_manifest (store, manifest, &error);
+  bk_assert_no_error (error);
 }
 
 static BkRepositoryInfo *
@@ -92,7 +99,6 @@ assert_info (Bench *bench, const char *name, const char *state, uint64_t backups
   g_autoptr (BkRepositoryInfo) found = info (bench, name);
   ck_assert_str_eq (found->state, state);
   ck_assert_uint_eq (found->backups, backups);
-  ck_assert_uint_eq (found->bytes_stored, backups * 1000);
 }
 
 START_TEST (makes_one_when_there_is_none)
@@ -103,6 +109,7 @@ START_TEST (makes_one_when_there_is_none)
   g_autofree char *path = g_build_filename (bench->folder, "default", NULL);
   ck_assert_str_eq (found->path, path);
   ck_assert_str_eq (found->type, "qcow2");
+  ck_assert_str_eq (found->encryption, "none");
   ck_assert_str_eq (found->state, "ok");
   ck_assert_uint_gt (found->bytes_free, 0);
   g_autofree char *other = g_build_filename (bench->folder, "other", NULL);
@@ -166,7 +173,7 @@ START_TEST (keeps_rows_of_what_is_away)
   bk_assert_error (error, BK_ERROR_UNREACHABLE);
   ck_assert_int_eq (g_rmdir (path), 0);
   ck_assert_int_eq (g_rename (away, path), 0);
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, "default", &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, "default", &error);
   bk_assert_no_error (error);
   assert_info (bench, "default", "ok", 1);
   bench_free (bench);
@@ -209,11 +216,39 @@ START_TEST (refuses_what_is_no_repository)
 }
 END_TEST
 
+START_TEST (refuses_members_that_do_not_go_together)
+{
+  static const struct {
+    BkRepositoryInfo request;
+    const char *message;
+  } rows[] = {
+    { { .type = (char *)"tape" }, "/type: repositories of type 'tape' are not in this version; use qcow2" },
+    { { .type = (char *)"dedup" }, "/type: repositories of type 'dedup' are not in this version; use qcow2" },
+    { { .chunk_size = 65536 }, "/chunk_size: does not go with type qcow2" },
+    { { .compression = 3 }, "/compression: does not go with type qcow2" },
+    { { .key_file = (char *)"/key" }, "not encrypted" },
+  };
+  Bench *bench = bench_start ();
+  g_autofree char *path = g_build_filename (bench->folder, "none", NULL);
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
+    g_autoptr (GError) error = NULL;
+    BkRepositoryInfo request = rows[i].request;
+    request.name = (char *)"none";
+    request.path = path;
+    ck_assert (!bk_repository_registry_add (bench->registry, &request, &error));
+    ck_assert_msg (strstr (error->message, rows[i].message) != NULL, "%s", error->message);
+    bk_assert_error (error, BK_ERROR_INVALID);
+    ck_assert (!g_file_test (path, G_FILE_TEST_EXISTS));
+  }
+  bench_free (bench);
+}
+END_TEST
+
 int
 main (void)
 {
   const TTest *const tests[] = { makes_one_when_there_is_none, takes_over_what_is_on_disk,
                                  takes_over_a_repository_that_was_removed, keeps_rows_of_what_is_away,
-                                 a_copied_backup_stays_where_it_is_known, refuses_what_is_no_repository, NULL };
+                                 a_copied_backup_stays_where_it_is_known, refuses_what_is_no_repository, refuses_members_that_do_not_go_together, NULL };
   return bk_suite_run ("repository-registry", tests);
 }
