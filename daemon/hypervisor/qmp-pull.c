@@ -490,7 +490,11 @@ remove_files (const BkRun *run)
       continue;
     g_autofree char *path = g_build_filename (run->export_folder, name, NULL);
     umount2 (path, MNT_DETACH | UMOUNT_NOFOLLOW);
-    if (g_unlink (path) < 0 && errno != ENOENT)
+    if (g_unlink (path) == 0)
+      continue;
+    if (errno == EBUSY)
+      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: 'umount -l %s'", path);
+    else if (errno != ENOENT)
       g_warning ("cannot remove '%s': %s", path, g_strerror (errno));
   }
 }
