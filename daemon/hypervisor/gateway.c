@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "gateway.h"
 
+#include "bk-json.h"
 #include "listen.h"
 #include "pid.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool
 bk_pid_has_ended (pid_t pid)
@@ -15,6 +16,19 @@ bk_pid_has_ended (pid_t pid)
     return kill (pid, 0) != 0 && errno == ESRCH;
   const char *name_end = strrchr (stat, ')');
   return name_end != NULL && g_str_has_prefix (name_end, ") Z");
+}
+
+/* "Uid:\tREAL\tEFFECTIVE\t..." */
+bool
+bk_pid_is_of_other_user (pid_t pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/status", (int)pid);
+  g_autofree char *status = NULL;
+  if (pid <= 0 || !g_file_get_contents (path, &status, NULL, NULL))
+    return false;
+  const char *line = strstr (status, "\nUid:\t");
+  const char *effective = line ? strchr (line + strlen ("\nUid:\t"), '\t') : NULL;
+  return effective != NULL && strtoul (effective + 1, NULL, 10) != geteuid ();
 }
 
 static bool

@@ -64,8 +64,8 @@ gboolean bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cance
 gboolean bk_qmp_pull_check_frozen (BkBackend *backend, BkRun *run, GError **error);
 /* Why no disk of this QEMU can be pulled, in words; NULL when it can. (transfer full) */
 char *bk_qmp_pull_obstacle (const BkQmpFeatures *features);
-/* Why @disk cannot be, though others can; @status: that of the VM. (transfer full) */
-char *bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, const BkDisk *disk);
+/* Why @disk cannot be, though others can; @status: that of the VM; @pid: its QEMU, 0 = not known. (transfer full) */
+char *bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, pid_t pid, const BkDisk *disk);
 
 /* Ends what readers see of @run. With the graph lock held. */
 gboolean bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error);

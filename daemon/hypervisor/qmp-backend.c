@@ -247,7 +247,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   state->pull = state->no_pull == NULL;
   for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
     BkDisk *disk = state->disks->pdata[i];
-    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, disk);
+    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, bk_qmp_client_peer_pid (self->client), disk);
   }
   return g_steal_pointer (&state);
 }

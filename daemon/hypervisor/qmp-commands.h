@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The QMP words that we send or read are in qmp-commands.c, qmp-transaction.c, qmp-job.c, qmp-export.c and
- * qmp-features.c, and, for replies about disks, in block-graph.c; qmp-link.c has those of the handshake, and of events. Nobody else
- * has any.
+ * qmp-features.c, and, for replies about disks, in block-graph.c; qmp-link.c has those of the handshake, and of events.
+ * Nobody else has any, but gateway.c, which tells another program the same words as options.
  *
  * Two kinds of functions. bk_qmp_X() run one command and block (worker threads; errors as in qmp-client.h).
  * bk_qmp_call_X() fill in a BkQmpCall for a batch. All arguments are copied. NULL strings leave the member out.

@@ -44,6 +44,7 @@
 
 #include "fsio.h"
 #include "gateway.h"
+#include "pid.h"
 #include "probe.h"
 #include "qmp-export.h"
 #include "qmp-nbd.h"
@@ -83,7 +84,7 @@ bk_qmp_pull_obstacle (const BkQmpFeatures *features)
 }
 
 char *
-bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, const BkDisk *disk)
+bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, pid_t pid, const BkDisk *disk)
 {
   if (disk->iothread == NULL)
     return NULL;
@@ -93,6 +94,8 @@ bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, co
     return g_strdup ("it is in an iothread, of which QEMU could export it only by FUSE, and this QEMU was built without that");
   if (access (FUSE_DEVICE, F_OK) < 0)
     return g_strdup ("it is in an iothread, of which QEMU can export it only by FUSE, and this machine has no " FUSE_DEVICE " ('modprobe fuse')");
+  if (bk_pid_is_of_other_user (pid))
+    return g_strdup ("it is in an iothread, of which QEMU can export it only by FUSE, and this QEMU runs as another user, who may not enter our folder");
   return NULL;
 }
 
@@ -487,7 +490,11 @@ remove_files (const BkRun *run)
       continue;
     g_autofree char *path = g_build_filename (run->export_folder, name, NULL);
     umount2 (path, MNT_DETACH | UMOUNT_NOFOLLOW);
-    if (g_unlink (path) < 0 && errno != ENOENT)
+    if (g_unlink (path) == 0)
+      continue;
+    if (errno == EBUSY)
+      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: 'umount -l %s'", path);
+    else if (errno != ENOENT)
       g_warning ("cannot remove '%s': %s", path, g_strerror (errno));
   }
 }

@@ -25,11 +25,12 @@ LAYERS['daemon'] = [layer for layer in LAYERS if layer != 'client']
 
 # What is not in the C library, by the beginning of the header's name; GLib and GIO are everywhere.
 LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base'],
-             'libnbd': ['daemon/mover']}
+             'libnbd': ['daemon/mover', 'daemon/hypervisor']}
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
-    'block-graph.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-features.c', 'qmp-job.c', 'qmp-transaction.c')}
+    'block-graph.c', 'gateway.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-export.c', 'qmp-features.c', 'qmp-job.c',
+    'qmp-transaction.c')}
 QMP_WORDS = {'copy-before-write', 'snapshot-access', 'on-cbw-error', 'cbw-timeout', 'node-name', 'fdset-id'}
 
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:[^"\\\n]|\\.)*")', re.DOTALL)

@@ -322,6 +322,8 @@ START_TEST (the_gateway_comes_back)
     g_autofree char *address = g_strdup (f.run->nbd_address);
     pid_t before = gateway_of (&f);
     ck_assert_int_eq (kill (before, SIGKILL), 0);
+    for (unsigned tries = 0; tries < 500 && !bk_pid_has_ended (before); tries++)
+      g_usleep (10000);
     must (&f, work_check);
     ck_assert_int_ne (gateway_of (&f), before);
     ck_assert_str_eq (f.run->nbd_address, address);

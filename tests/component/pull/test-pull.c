@@ -70,6 +70,29 @@ spoil (Fixture *f, bool zero)
 }
 
 static void
+work_inspect (gpointer data)
+{
+  Fixture *f = data;
+  bk_vm_state_free (f->state);
+  f->state = bk_backend_inspect (f->backend, NULL, &f->error);
+  f->ok = f->state != NULL;
+}
+
+/* The newest records, and its parent no longer. */
+static void
+assert_recording (Fixture *f)
+{
+  must (f, work_inspect);
+  for (unsigned i = 0; i < f->run->disks->len; i++) {
+    const BkRunDisk *planned = f->run->disks->pdata[i];
+    const BkBitmap *newest = bk_disk_find_bitmap (f->state->disks->pdata[i], planned->bitmap);
+    const BkBitmap *parent = planned->parent_bitmap ? bk_disk_find_bitmap (f->state->disks->pdata[i], planned->parent_bitmap) : NULL;
+    ck_assert (newest && newest->recording && !newest->busy);
+    ck_assert (planned->parent_bitmap == NULL || (parent && !parent->recording && !parent->busy));
+  }
+}
+
+static void
 back_up (Backups *backups, unsigned number, const char *base, bool zero)
 {
   Fixture *f = backups->f;
@@ -94,6 +117,7 @@ back_up (Backups *backups, unsigned number, const char *base, bool zero)
   must (f, work_release);
   must (f, work_release);
   assert_clean (f);
+  assert_recording (f);
 }
 
 static void
