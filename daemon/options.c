@@ -61,9 +61,25 @@ read_max_running (BkOptions *options, GKeyFile *file, const char *key, GError **
   return TRUE;
 }
 
+/* At once is one second: a second ago is long gone when somebody asks for a gc. */
+static gboolean
+read_trash_days (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  g_autofree char *text = g_key_file_get_string (file, GROUP, key, error);
+  guint64 days = 0;
+  if (text == NULL)
+    return FALSE;
+  if (!g_ascii_string_to_unsigned (text, 10, 0, 36500, &days, NULL)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is not a whole number from 0 to 36500", text);
+    return FALSE;
+  }
+  options->trash_seconds = days ? days * 24 * 60 * 60 : 1;
+  return TRUE;
+}
+
 /* Twice in the same order: names alone are what others ask for. */
-static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", NULL };
-static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running };
+static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", NULL };
+static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days };
 G_STATIC_ASSERT (G_N_ELEMENTS (keys) == G_N_ELEMENTS (readers) + 1);
 
 const char *const *

@@ -89,6 +89,7 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
     .backups = backups,
     .repository = repository,
     .export = context->export,
+    .dedup = opened && bk_store_is_dedup (opened),
     .instance = bk_catalog_instance (catalog),
     .scratch = no_scratch ? NULL : context->scratch,
     .no_scratch = no_scratch,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mode.h"
 
-#include "target.h"
-
 static bool
 asks_for (const BkPlanInput *input, const char *mode)
 {
@@ -20,8 +18,6 @@ check_pull_target (const BkPlanInput *input, GError **error)
     return TRUE;
   if (request->compress)
     why = "compress goes with mode push";
-  else if (g_strcmp0 (bk_target_format (request), "raw") != 0 || bk_target_is_nbd (request->target))
-    why = "mode pull writes raw files and block devices; ask for format raw, or use push";
   else if (request->since || (request->level && g_strcmp0 (request->level, "auto") != 0 && g_strcmp0 (request->level, "full") != 0))
     why = "mode pull writes full copies only to a target; use push for increments";
   if (why)

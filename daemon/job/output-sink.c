@@ -4,6 +4,8 @@
 #include "file-sink.h"
 #include "fsio.h"
 #include "image.h"
+#include "nbd-sink.h"
+#include "qcow2-sink.h"
 
 #include <string.h>
 
@@ -74,22 +76,38 @@ static const BkSinkOps ops = {
 };
 
 static BkSink *
-make_file (const char *path, uint64_t size, GError **error)
+make_file (const char *path, const char *format, uint64_t size, GError **error)
 {
   if (!bk_fsio_remove (path, error))
     return NULL;
-  return bk_file_sink_new (path, size, error);
+  if (strcmp (format, "raw") == 0)
+    return bk_file_sink_new (path, size, error);
+  return bk_image_create (path, format, size, NULL, false, error) ? bk_qcow2_sink_new (path, size) : NULL;
+}
+
+static BkSink *
+open_nbd (const char *uri, uint64_t size, GError **error)
+{
+  const BkNbdAddress address = { .uri = uri };
+  g_autoptr (BkSink) sink = bk_nbd_sink_new (&address, NULL, NULL, error);
+  if (sink == NULL || sink->size == size)
+    return g_steal_pointer (&sink);
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' has %" G_GUINT64_FORMAT " bytes, and the disk %" G_GUINT64_FORMAT, uri, sink->size, size);
+  return NULL;
 }
 
 static BkSink *
 open_inner (const char *output, const char *temporary, const char *format, uint64_t size, GError **error)
 {
-  if (bk_output_kind (output) == BK_OUTPUT_FILE && strcmp (format, "raw") == 0)
-    return make_file (temporary, size, error);
-  if (bk_output_kind (output) == BK_OUTPUT_DEVICE)
+  switch (bk_output_kind (output)) {
+  case BK_OUTPUT_FILE:
+    return make_file (temporary, format, size, error);
+  case BK_OUTPUT_DEVICE:
     return bk_file_sink_open (output, error);
-  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is no raw file and no block device", output);
-  return NULL;
+  case BK_OUTPUT_NBD:
+    return open_nbd (output, size, error);
+  }
+  g_assert_not_reached ();
 }
 
 BkSink *

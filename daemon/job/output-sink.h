@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Where users want a disk to be: a raw file or a block device, as a sink. A file appears under its
+ * Where users want a disk to be: a raw or qcow2 file, a block device or an NBD server, as a sink. A file appears under its
  * name only when it is complete and on stable storage.
  */
 #pragma once

@@ -184,22 +184,20 @@ target_driver (const BkPlanInput *input)
   return input->request->target && bk_target_is_nbd (input->request->target) ? "nbd" : "file";
 }
 
-/* The frozen content of a disk in an iothread is in a file, which only others read. */
 static gboolean
-check_can_pull (const BkPlanInput *input, const BkDisk *disk, GError **error)
+check_can_pull (const BkDisk *disk, GError **error)
 {
-  const char *why = disk->no_pull == NULL && disk->iothread && !input->export ? "it is in an iothread" : disk->no_pull;
-  if (why == NULL)
+  if (disk->no_pull == NULL)
     return TRUE;
   g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' cannot be pulled: %s; back it up with mode push into a repository of type qcow2 or to a target",
-               disk->name, why);
+               disk->name, disk->no_pull);
   return FALSE;
 }
 
 static BkRunDisk *
 plan_disk (const BkPlanInput *input, const char *mode, const BkDisk *disk, const BkCheckpointInfo *since, unsigned index, GError **error)
 {
-  if (strcmp (mode, "pull") == 0 && !check_can_pull (input, disk, error))
+  if (strcmp (mode, "pull") == 0 && !check_can_pull (disk, error))
     return NULL;
   g_autoptr (BkRunDisk) planned = g_new0 (BkRunDisk, 1);
   planned->name = g_strdup (disk->name);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pull-job.h"
 
+#include "backup-manifest.h"
 #include "backup-progress.h"
 #include "backup-target.h"
 #include "copies.h"
 #include "fsio.h"
 #include "pull-source.h"
+#include "repository.h"
 
 #include <string.h>
 
@@ -18,6 +20,7 @@
 
 typedef struct {
   BkBackup backup; /* first */
+  BkRepositoryWriter *writer; /* NULL with a target of its own */
   BkSink **sinks; /* of the run's disks, until they are being written */
   BkCopies *copies;
   unsigned *copied;  /* number of a copy to the index of its disk in the run */
@@ -39,6 +42,7 @@ pull_free (gpointer data)
   Pull *pull = data;
   g_clear_pointer (&pull->copies, bk_copies_free);
   give_up_sinks (pull);
+  g_clear_pointer (&pull->writer, bk_repository_writer_free);
   g_free (pull->copied);
   bk_backup_clear (&pull->backup);
   g_free (pull);
@@ -62,11 +66,42 @@ disk_at (const Pull *pull, unsigned index)
 
 /* --- target --- */
 
+/* Deleted since it was planned, or not readable any more: then all of the disk is read. */
+static void
+plan_whole (BkRunDisk *disk, const GError *why)
+{
+  g_clear_pointer (&disk->base_bitmaps, g_strfreev);
+  g_clear_pointer (&disk->base_checkpoint, g_free);
+  g_clear_pointer (&disk->parent_backup, g_free);
+  g_free (disk->level);
+  disk->level = g_strdup ("full");
+  g_free (disk->sync);
+  disk->sync = g_strdup ("full");
+  disk->estimated = disk->size;
+  g_free (disk->reason);
+  disk->reason = g_strdup (why->message);
+}
+
+static BkSink *
+add_to_backup (Pull *pull, BkRunDisk *disk, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  BkSink *sink = bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, 0, disk->parent_backup, &failure);
+  bool base_lost = disk->parent_backup && (g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND) || g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT));
+  if (base_lost) {
+    plan_whole (disk, failure);
+    return bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, 0, NULL, error);
+  }
+  if (sink == NULL)
+    g_propagate_error (error, g_steal_pointer (&failure));
+  return sink;
+}
+
 static gboolean
 make_sink (Pull *pull, unsigned index, GError **error)
 {
   BkRunDisk *disk = disk_at (pull, index);
-  pull->sinks[index] = bk_backup_target_sink (disk, pull->backup.request, error);
+  pull->sinks[index] = pull->writer ? add_to_backup (pull, disk, error) : bk_backup_target_sink (disk, pull->backup.request, error);
   if (pull->sinks[index])
     return TRUE;
   g_prefix_error (error, "disk %s: ", disk->name);
@@ -74,11 +109,21 @@ make_sink (Pull *pull, unsigned index, GError **error)
 }
 
 static gboolean
+begin_backup (Pull *pull, GError **error)
+{
+  BkBackup *backup = &pull->backup;
+  if (backup->store == NULL)
+    return bk_backup_target_make_folder (backup->run, backup->request, error);
+  pull->writer = bk_repository_begin (bk_store_repository (backup->store), backup->request->vm, backup->id, error);
+  return pull->writer != NULL;
+}
+
+static gboolean
 work_target (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Pull *pull = data;
   unsigned n_disks = pull->backup.run->disks->len;
-  if (!bk_backup_target_make_folder (pull->backup.run, pull->backup.request, error))
+  if (!begin_backup (pull, error))
     return FALSE;
   pull->sinks = g_new0 (BkSink *, n_disks);
   for (unsigned i = 0; i < n_disks; i++)
@@ -87,12 +132,23 @@ work_target (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable 
   return TRUE;
 }
 
+/* What each disk is for may have changed. */
+static gboolean
+record_target (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  Pull *pull = data;
+  bk_backup_show_disks (&pull->backup, bk_job_info (job));
+  return TRUE;
+}
+
+/* What was committed, though the catalog could not be written, stays, and is found at the next start. */
 static gboolean
 undo_target (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
 {
   Pull *pull = data;
   BkBackup *backup = &pull->backup;
   give_up_sinks (pull);
+  g_clear_pointer (&pull->writer, bk_repository_writer_free);
   for (unsigned i = 0; backup->run && i < backup->run->disks->len; i++)
     if (!bk_backup_target_clean (disk_at (pull, i), error))
       return FALSE;
@@ -187,9 +243,15 @@ count (Pull *pull)
   for (unsigned number = 0; number < pull->n_copies; number++) {
     BkRunDisk *disk = disk_at (pull, pull->copied[number]);
     BkCopyCounters progress = bk_copies_counters (pull->copies, number);
+    BkRepositoryDisk stored = { 0 };
+    if (pull->writer)
+      bk_repository_writer_disk (pull->writer, disk->name, &stored);
     bk_run_disk_set_progress (disk, progress.total, progress.transferred);
+    uint64_t taken = pull->writer ? stored.bytes_stored : progress.transferred - progress.zero;
     __atomic_store_n (&disk->bytes_zero, progress.zero, __ATOMIC_RELAXED);
-    __atomic_store_n (&disk->bytes_stored, progress.transferred - progress.zero, __ATOMIC_RELAXED);
+    __atomic_store_n (&disk->bytes_stored, taken, __ATOMIC_RELAXED);
+    __atomic_store_n (&disk->bytes_different, stored.bytes_changed, __ATOMIC_RELAXED);
+    __atomic_store_n (&disk->bytes_new, stored.bytes_new, __ATOMIC_RELAXED);
   }
 }
 
@@ -242,7 +304,7 @@ undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error G_GNUC_UNUSED
   return TRUE;
 }
 
-/* --- release --- */
+/* --- release, commit --- */
 
 static void
 complete_disks (Pull *pull)
@@ -267,6 +329,22 @@ work_release (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   return bk_backend_release (backend, backup->run, error) && bk_backend_rollback (backend, backup->run, false, error);
 }
 
+/* With a target of its own there is no manifest: the files are what the user asked for. */
+static gboolean
+work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
+{
+  Pull *pull = data;
+  BkBackup *backup = &pull->backup;
+  if (backup->request->target || (backup->store && bk_store_has (backup->store, backup->request->vm, backup->id)))
+    return TRUE;
+  if (pull->writer == NULL) {
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_FAILED, STOPPED);
+    return FALSE;
+  }
+  g_autoptr (BkBackupInfo) manifest = bk_backup_manifest_new (backup->run, backup->request, backup->id, bk_job_id (job));
+  return bk_repository_writer_commit (pull->writer, manifest, error);
+}
+
 /* --- the kind --- */
 
 static void
@@ -278,13 +356,13 @@ progress (BkJob *job, gpointer data)
 
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
-  { "target", "preparing", work_target, NULL, undo_target },
+  { "target", "preparing", work_target, record_target, undo_target },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
   { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, NULL },
   { "export", "preparing", work_export, NULL, NULL },
   { "copy", "running", work_copy, NULL, undo_copy },
   { "release", "finalizing", work_release, NULL, NULL },
-  { "commit", "finalizing", NULL, bk_backup_record_commit, NULL },
+  { "commit", "finalizing", work_commit, bk_backup_record_commit, NULL },
   { NULL },
 };
 

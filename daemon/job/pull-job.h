@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The job kind "backup" in the mode pull: QEMU exports the frozen point of disks of one VM, and we copy it
- * to a target.
+ * The job kind "backup" in the mode pull: QEMU exports the frozen point of disks of one VM, and we read what has changed
+ * into a repository of type dedup, or all of it to a target.
  *
  *   plan      what to do with each disk; the row with all names is written
- *   target    a place for each disk                             undo: given up
+ *   target    a place for each disk in the backup to be         undo: given up; what is stored of it gc takes
  *   prepare   scratch, filters, the checkpoint's bitmaps        undo: everything out of the VM, dirty bits back
  *   snapshot  the point in time
  *   export    it can be read
  *   copy      several disks at once; one that fails fails alone undo: our NBD clients are closed
  *   release   clients closed, then the VM as before; failed disks get their dirty bits back
- *   commit    checkpoint and backup enter the catalog
+ *   commit    the manifest: from here on the backup exists; checkpoint and backup enter the catalog
  *
- * The reader is in this process: found unfinished after a restart it can only be undone, unless all is copied.
+ * The reader is in this process: found unfinished after a restart it can only be undone, unless the manifest is there.
  * Main thread.
  */
 #pragma once

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pull-source.h"
 
+#include "file-reader.h"
 #include "nbd-reader.h"
 
 #include <string.h>
@@ -15,6 +16,11 @@ address_of (const BkRun *run, const char *export)
 BkReader *
 bk_pull_source_new (const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
+  if (disk->frozen_path) {
+    const BkNbdAddress map = address_of (run, disk->map_export);
+    const BkFileReaderOptions options = { .dirty_address = disk->dirty_context ? &map : NULL, .dirty_context = disk->dirty_context };
+    return bk_file_reader_new (disk->frozen_path, &options, cancellable, error);
+  }
   const BkNbdAddress address = address_of (run, disk->export_name);
   const BkNbdReaderOptions options = { .dirty_context = disk->dirty_context };
   return bk_nbd_reader_new (&address, &options, cancellable, error);

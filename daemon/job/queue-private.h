@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Shared by the files of the queue: queue.c (which jobs there are, and which may run), queue-submit.c (new ones), queue-export.c (exports),
- * queue-repository.c (what repositories of other types can do), queue-recover.c (those that an earlier daemon left), queue-checkpoint.c (checkpoints
+ * queue-repository.c (new ones that work on repositories alone, and
+ * what is done to backups at once), queue-recover.c (those that an earlier daemon left), queue-checkpoint.c (checkpoints
  * without a backup).
  */
 #pragma once
@@ -25,6 +26,7 @@ struct BkQueue {
   char *scratch;
   uint64_t scratch_reserve;
   char *exports;
+  uint64_t trash_seconds;
   GPtrArray *entries;   /* BkQueueEntry: every job that is not over and settled, oldest first */
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */
   unsigned pending;     /* asynchronous calls that hold a pointer to us */
@@ -71,10 +73,17 @@ gpointer bk_queue_backup_data (const BkJobKind *kind, const BkBackupContext *con
                                json_object *run, GError **error);
 /* @disks: BkJobDisk. */
 BkClaims *bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks);
+/* The data of the job that restores @backup. As the submit function fails. */
+gpointer bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error);
 /* @data: of the restore job. */
 BkClaims *bk_queue_restore_claims (const BkBackupInfo *backup, gpointer data);
-BkClaims *bk_queue_delete_claims (const BkBackupInfo *backup);
+BkClaims *bk_queue_delete_claims (BkQueue *queue, const BkBackupInfo *backup);
 /* The data of the job that deletes @backup. NOT_FOUND, UNREACHABLE for its repository. */
 gpointer bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error);
+/* Data and claims of the kinds that work on repositories alone, by the request; NULL as the submit functions fail. */
+gpointer bk_queue_verify_data (BkQueue *queue, const BkVerifyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
+gpointer bk_queue_gc_data (BkQueue *queue, const BkGcRequest *request, BkClaims **claims, GError **error);
+gpointer bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
+
 /* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
 void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "queue-private.h"
 
+#include "copy-job.h"
 #include "delete-job.h"
 #include "export-job.h"
 #include "fsio.h"
+#include "gc-job.h"
 #include "restore-job.h"
+#include "verify-job.h"
 
 #include <string.h>
 
@@ -50,8 +53,8 @@ revive_restore (BkQueue *queue, const BkJobRecord *record, Revived *revived, GEr
   g_autoptr (BkBackupInfo) backup = request ? bk_catalog_get_backup (queue->catalog, record->info->backup_id, error) : NULL;
   if (backup == NULL)
     return FALSE;
-  revived->kind = &bk_restore_job_kind;
-  revived->data = bk_restore_job_data_new (request, backup, error);
+  revived->data = bk_queue_restore_data (queue, request, backup, error);
+  revived->kind = revived->data ? bk_restore_job_kind (revived->data) : NULL;
   revived->claims = revived->data ? bk_queue_restore_claims (backup, revived->data) : bk_claims_new ();
   return revived->data != NULL;
 }
@@ -64,7 +67,36 @@ revive_delete (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
     return FALSE;
   revived->kind = &bk_delete_job_kind;
   revived->data = bk_queue_delete_data (queue, backup, error);
-  revived->claims = bk_queue_delete_claims (backup);
+  revived->claims = bk_queue_delete_claims (queue, backup);
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_verify (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = NULL;
+  g_autoptr (BkVerifyRequest) request = bk_struct_from_json_lax (&bk_verify_request_struct, record->request, error);
+  revived->kind = &bk_verify_job_kind;
+  revived->data = request ? bk_queue_verify_data (queue, request, &backup, &revived->claims, error) : NULL;
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_gc (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkGcRequest) request = bk_struct_from_json_lax (&bk_gc_request_struct, record->request, error);
+  revived->kind = &bk_gc_job_kind;
+  revived->data = request ? bk_queue_gc_data (queue, request, &revived->claims, error) : NULL;
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_copy (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = NULL;
+  g_autoptr (BkCopyRequest) request = bk_struct_from_json_lax (&bk_copy_request_struct, record->request, error);
+  revived->kind = &bk_copy_job_kind;
+  revived->data = request ? bk_queue_copy_data (queue, request, &backup, &revived->claims, error) : NULL;
   return revived->data != NULL;
 }
 
@@ -76,7 +108,7 @@ revive (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **er
     gboolean (*revive) (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error);
   } kinds[] = {
     { "backup", revive_backup }, { "restore", revive_restore }, { "delete", revive_delete },
-    { "export", revive_export },
+    { "verify", revive_verify }, { "gc", revive_gc },           { "copy", revive_copy },       { "export", revive_export },
   };
   for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
     if (strcmp (record->info->kind, kinds[i].kind) == 0)

@@ -65,8 +65,11 @@ bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks)
 {
   BkClaims *claims = bk_claims_new ();
   bk_claims_add_waiting (claims, false, "chain of VM '%s'", request->vm);
-  for (unsigned i = 0; disks && i < disks->len; i++)
-    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", ((const BkJobDisk *)disks->pdata[i])->name, request->vm);
+  for (unsigned i = 0; disks && i < disks->len; i++) {
+    const char *name = ((const BkJobDisk *)disks->pdata[i])->name;
+    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", name, request->vm);
+    bk_claims_add_waiting (claims, false, "chain of disk '%s' of VM '%s'", name, request->vm);
+  }
   if (request->target)
     bk_claims_add_refusing (claims, "target '%s'", request->target);
   return claims;
@@ -275,6 +278,15 @@ check_output (BkQueue *queue, const char *output, GError **error)
   return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
 }
 
+gpointer
+bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
+{
+  g_autoptr (BkStore) store = NULL;
+  if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
+    return NULL;
+  return bk_restore_job_data_new (request, backup, store, error);
+}
+
 BkJobInfo *
 bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
 {
@@ -283,7 +295,7 @@ bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
   if (backup == NULL || !check_output (queue, request->output, error))
     return NULL;
-  gpointer data = bk_restore_job_data_new (request, backup, error);
+  gpointer data = bk_queue_restore_data (queue, request, backup, error);
   if (data == NULL)
     return NULL;
   BkJobRecord *record = bk_queue_record_new (request->id, "restore", backup->vm, bk_struct_to_json (&bk_restore_request_struct, request));
@@ -291,7 +303,7 @@ bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError
   record->info->backup_id = g_strdup (backup->id);
   record->info->disks = bk_restore_job_disks (data);
   record->info->speed = request->speed;
-  return bk_queue_admit (queue, record, &bk_restore_job_kind, data, bk_queue_restore_claims (backup, data), error);
+  return bk_queue_admit (queue, record, bk_restore_job_kind (data), data, bk_queue_restore_claims (backup, data), error);
 }
 
 gpointer
@@ -304,20 +316,36 @@ bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error
   return bk_delete_job_data_new (store, vm, backup);
 }
 
+/* In a dedup repository nothing stands on it, and who reads it holds its chunks: only the bitmaps of its checkpoint must not
+ * be in use. */
 BkClaims *
-bk_queue_delete_claims (const BkBackupInfo *backup)
+bk_queue_delete_claims (BkQueue *queue, const BkBackupInfo *backup)
 {
   BkClaims *claims = bk_claims_new ();
+  g_autoptr (BkStore) store = backup->repository ? bk_repository_registry_open (queue->repositories, backup->repository, NULL) : NULL;
   bk_claims_add_refusing (claims, "backup '%s'", backup->id);
-  bk_claims_add_waiting (claims, true, "chain of VM '%s'", backup->vm);
+  if (store == NULL || !bk_store_is_dedup (store))
+    bk_claims_add_waiting (claims, true, "chain of VM '%s'", backup->vm);
+  for (unsigned i = 0; i < backup->disks->len; i++)
+    bk_claims_add_waiting (claims, true, "chain of disk '%s' of VM '%s'", ((const BkBackupDisk *)backup->disks->pdata[i])->name, backup->vm);
   return claims;
+}
+
+/* The job would come to the same end, but later. */
+static gboolean
+check_not_pinned (const BkBackupInfo *backup, GError **error)
+{
+  if (!backup->pinned)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "backup '%s' is pinned; unpin it first", backup->id);
+  return FALSE;
 }
 
 BkJobInfo *
 bk_queue_submit_delete (BkQueue *queue, const char *id, GError **error)
 {
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, id, error);
-  gpointer data = backup ? bk_queue_delete_data (queue, backup, error) : NULL;
+  gpointer data = backup && check_not_pinned (backup, error) ? bk_queue_delete_data (queue, backup, error) : NULL;
   if (data == NULL)
     return NULL;
   json_object *request = json_object_new_object ();
@@ -325,5 +353,5 @@ bk_queue_submit_delete (BkQueue *queue, const char *id, GError **error)
   BkJobRecord *record = bk_queue_record_new (NULL, "delete", backup->vm, request);
   record->info->repository = g_strdup (backup->repository);
   record->info->backup_id = g_strdup (backup->id);
-  return bk_queue_admit (queue, record, &bk_delete_job_kind, data, bk_queue_delete_claims (backup), error);
+  return bk_queue_admit (queue, record, &bk_delete_job_kind, data, bk_queue_delete_claims (queue, backup), error);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "queue-private.h"
 
+#include "repository.h"
+
 #include <string.h>
 
 #define DEFAULT_MAX_RUNNING 16
@@ -142,6 +144,13 @@ settle_later (BkQueue *queue, BkJob *job)
   queue->settle_seconds = MIN (queue->settle_seconds * 2, SETTLE_LAST);
 }
 
+static void
+replace_deleted (BkQueue *queue, const BkJobInfo *info)
+{
+  if (strcmp (info->kind, "delete") == 0 && strcmp (info->state, "completed") == 0)
+    bk_repository_registry_replace_backup (queue->repositories, info->vm, info->backup_id);
+}
+
 /* Called from within the job: it is let go of later. */
 static void
 on_ended (BkJob *job, gpointer user_data)
@@ -149,6 +158,7 @@ on_ended (BkJob *job, gpointer user_data)
   BkQueue *queue = user_data;
   queue->pending++;
   g_idle_add (reap, queue);
+  replace_deleted (queue, bk_job_info (job));
   if (bk_job_is_settled (job))
     queue->settle_seconds = SETTLE_FIRST;
   else
@@ -200,6 +210,7 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->scratch = g_strdup (options->scratch);
   queue->exports = g_strdup (options->exports);
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
+  queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
   queue->settle_seconds = SETTLE_FIRST;

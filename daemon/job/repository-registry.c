@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-registry.h"
 
+#include "background.h"
 #include "fsio.h"
+#include "repository.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,8 @@ typedef struct {
 struct BkRepositoryRegistry {
   BkCatalog *catalog;
   GPtrArray *repositories; /* Repository, by name */
+  GCancellable *cancellable; /* of examinations */
+  unsigned examinations;
   char *state_dir;
 };
 
@@ -34,6 +38,7 @@ bk_repository_registry_new (BkCatalog *catalog)
 {
   BkRepositoryRegistry *registry = g_new0 (BkRepositoryRegistry, 1);
   registry->catalog = catalog;
+  registry->cancellable = g_cancellable_new ();
   registry->repositories = g_ptr_array_new_with_free_func (repository_free);
   return registry;
 }
@@ -41,6 +46,10 @@ bk_repository_registry_new (BkCatalog *catalog)
 void
 bk_repository_registry_free (BkRepositoryRegistry *registry)
 {
+  g_cancellable_cancel (registry->cancellable);
+  while (registry->examinations > 0)
+    g_main_context_iteration (NULL, TRUE);
+  g_object_unref (registry->cancellable);
   g_ptr_array_unref (registry->repositories);
   g_free (registry->state_dir);
   g_free (registry);
@@ -271,7 +280,7 @@ bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryIn
     return FALSE;
   g_autoptr (BkRepositoryInfo) kept = g_new0 (BkRepositoryInfo, 1);
   kept->name = g_strdup (request->name);
-  kept->type = g_strdup (request->type ? request->type : "qcow2");
+  kept->type = g_strdup (request->type ? request->type : bk_store_guess_type (path));
   kept->path = g_steal_pointer (&path);
   kept->chunk_size = request->chunk_size;
   kept->compression = request->compression;
@@ -305,6 +314,18 @@ find_or_fail (BkRepositoryRegistry *registry, const char *name, GError **error)
   return NULL;
 }
 
+/* What was not listed, as there was one of that ID elsewhere, may be listed now. */
+static void
+find_copies (BkRepositoryRegistry *registry)
+{
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    Repository *repository = registry->repositories->pdata[i];
+    g_autoptr (GError) error = NULL;
+    if (repository->store && !import (registry, repository, &error))
+      g_warning ("repository '%s': %s", repository->kept->name, error->message);
+  }
+}
+
 gboolean
 bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name, GError **error)
 {
@@ -312,6 +333,7 @@ bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name,
   if (repository == NULL || !bk_catalog_remove_repository (registry->catalog, name, error))
     return FALSE;
   g_ptr_array_remove (registry->repositories, repository);
+  find_copies (registry);
   return TRUE;
 }
 
@@ -366,6 +388,108 @@ bk_repository_registry_info (BkRepositoryRegistry *registry, const char *name, G
 {
   Repository *repository = find_or_fail (registry, name, error);
   return repository ? repository_info (registry, repository) : NULL;
+}
+
+/* --- what takes a walk --- */
+
+typedef struct {
+  BkRepositoryRegistry *registry;
+  char *name;
+  BkStore *store;
+  BkRepositoryStats stats;
+  gboolean known;
+  GTask *task;
+} Examination;
+
+static void
+examine_work (gpointer user_data)
+{
+  Examination *self = user_data;
+  g_autoptr (GError) error = NULL;
+  self->known = bk_repository_stats (bk_store_repository (self->store), self->registry->cancellable, &self->stats, &error);
+  if (!self->known) /* a gc runs, or it has just gone: then they are not told */
+    g_message ("repository '%s' cannot be measured now: %s", self->name, error->message);
+}
+
+static void
+add_stats (BkRepositoryInfo *info, const BkRepositoryStats *stats)
+{
+  info->backups = stats->backups;
+  info->trash = stats->trashed;
+  info->packs = stats->packs;
+  info->chunks = stats->chunks;
+  info->bytes_logical = stats->bytes_data;
+  info->bytes_unique = stats->bytes_unique;
+  info->bytes_stored = stats->bytes_stored;
+  info->bytes_reclaimable = stats->bytes_garbage;
+}
+
+/* When the last of its backups was verified that is not younger than another's verification; never, when one was not. */
+static int64_t
+verified_at (BkRepositoryRegistry *registry, const char *name)
+{
+  g_autoptr (GPtrArray) rows = bk_catalog_list_backups (registry->catalog, NULL, name, NULL);
+  int64_t oldest = rows && rows->len > 0 ? G_MAXINT64 : 0;
+  for (unsigned i = 0; rows && i < rows->len; i++)
+    oldest = MIN (oldest, ((const BkBackupInfo *)rows->pdata[i])->verified_at);
+  return oldest;
+}
+
+static void
+examine_done (gpointer user_data)
+{
+  Examination *self = user_data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRepositoryInfo) info = bk_repository_registry_info (self->registry, self->name, &error);
+  if (info && self->known)
+    add_stats (info, &self->stats);
+  if (info)
+    info->verified_at = verified_at (self->registry, self->name);
+  if (info)
+    g_task_return_pointer (self->task, g_steal_pointer (&info), (GDestroyNotify)bk_repository_info_free);
+  else
+    g_task_return_error (self->task, g_steal_pointer (&error));
+  self->registry->examinations--;
+  g_free (self->name);
+  g_clear_pointer (&self->store, bk_store_unref);
+  g_object_unref (self->task);
+  g_free (self);
+}
+
+void
+bk_repository_registry_examine_async (BkRepositoryRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (BkStore) store = bk_repository_registry_open (registry, name, NULL);
+  Examination *self = g_new0 (Examination, 1);
+  self->registry = registry;
+  self->name = g_strdup (name);
+  self->task = g_task_new (NULL, NULL, callback, user_data);
+  registry->examinations++;
+  if (store && bk_store_is_dedup (store)) {
+    self->store = g_steal_pointer (&store);
+    bk_background_run (examine_work, examine_done, self);
+    return;
+  }
+  examine_done (self);
+}
+
+BkRepositoryInfo *
+bk_repository_registry_examine_finish (BkRepositoryRegistry *registry G_GNUC_UNUSED, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer (G_TASK (result), error);
+}
+
+/* --- using it --- */
+
+void
+bk_repository_registry_replace_backup (BkRepositoryRegistry *registry, const char *vm, const char *backup)
+{
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    Repository *repository = registry->repositories->pdata[i];
+    g_autoptr (GError) error = NULL;
+    if (repository->store && bk_store_has (repository->store, vm, backup) && !import (registry, repository, &error))
+      g_warning ("repository '%s': %s", repository->kept->name, error->message);
+  }
 }
 
 BkStore *

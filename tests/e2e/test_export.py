@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The frozen point in time of a writing guest, read by us into a file, and by programs that are not ours."""
+"""The frozen point in time of a writing guest, read by programs that are not ours."""
 
 import json
 
 import image
 import process
 from conftest import VM
-
-
-def test_pull_to_a_target_of_its_own(site):
-    target = site.folder / "target.raw"
-    job = site.backup("--mode", "pull", "--disks", "vda", "--target", target, "--format", "raw")
-    assert (job["state"], job["mode"], job["repository"]) == ("completed", "pull", None)
-    assert image.check_content(target, "raw", "vda", site.guest.writing).step >= job["synced"]
 
 
 def test_export_for_others(site):
