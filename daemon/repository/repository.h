@@ -11,12 +11,11 @@
  *   pins/VM/BACKUP            empty: the backup may not be deleted
  *   damage/chunks/PACK.OFFSET one bad copy of a chunk that a verify found: no target of deduplication, never read first
  *   damage/backups/VM/BACKUP  what of a backup cannot be read, as of its last verify
- *   index/                    a cache, chunk ID to place; may be deleted at any time
  *
  *   manifest -> disk -> root page -> ... -> leaf page -> chunk
  *
- * A disk is cut into chunks of one size (64 KiB .. 4 MiB). A chunk's ID is the SHA-256 of its content, or an HMAC-SHA-256
- * with a secret key when encrypted. A chunk of zeroes has no ID and is stored nowhere. A page holds 256 IDs: of chunks in
+ * A disk is cut into chunks of one size (64 KiB .. 4 MiB). A chunk's ID is the SHA-256 of its content and type, or an
+ * HMAC-SHA-256 with a secret key when encrypted. A chunk of zeroes has no ID and is stored nowhere. A page holds 256 IDs: of chunks in
  * a leaf, of pages above; pages are chunks themselves, so what two backups share below a page is shared by its ID.
  *
  * Invariants:
@@ -31,8 +30,8 @@
  *  5. Nothing read is trusted: a chunk is decrypted, decompressed and hashed again before one byte of it is given out.
  *  6. A chunk copy that is known to be bad is no target of deduplication. The next backup that has its data stores it
  *     again, and heals all backups that lead to it.
- *  7. The index says nothing that the packs do not say. A run names the packs that it covers; entries for packs that are
- *     gone are passed over; packs that no run covers are read at open.
+ *  7. Where a chunk is, is known from the tables of the packs alone, which are read at open, and kept in memory: about 46
+ *     bytes for each chunk, 700 MiB for a TiB of distinct chunks of 64 KiB. Larger chunks need less.
  *
  * Who may run beside whom, in one process (+ freely, - waits, C answers CONFLICT):
  *
