@@ -210,12 +210,17 @@ has_nbd_export (GPtrArray *exports)
   return false;
 }
 
-/* The socket of a server that has ended with its QEMU is only a name. */
+/* The socket of a server that has ended with its QEMU is only a name. One that listens may have been handed over to a
+ * QEMU that was then not told to serve on it: it refuses to stop what does not run. */
 static gboolean
 stop_server_on (BkQmpBackend *self, const char *path, GError **error)
 {
-  if (bk_probe_listener (path) && !bk_qmp_nbd_server_stop_within (self->client, STOP_TIMEOUT_MS, error))
+  g_autoptr (GError) failure = NULL;
+  if (bk_probe_listener (path) && !bk_qmp_nbd_server_stop_within (self->client, STOP_TIMEOUT_MS, &failure) &&
+      !g_error_matches (failure, BK_ERROR, BK_ERROR_FAILED)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
+  }
   g_unlink (path);
   return TRUE;
 }
