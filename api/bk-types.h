@@ -207,7 +207,7 @@ BK_TYPE (BkVmInfo, bk_vm_info)
 
 typedef struct {
   char *name;
-  char *type; /* dedup (not there yet), qcow2; NULL when added = qcow2 */
+  char *type; /* dedup, qcow2; NULL when added = dedup */
   char *path;
   /* dedup, when it is made; when an existing one is added, only the file with its secret */
   uint64_t chunk_size;  /* 64 KiB to 4 MiB, a power of two; 0 = 64 KiB */

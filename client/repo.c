@@ -196,7 +196,7 @@ remove_repository (const BkArgs *args, BkConnection *connection, BkOutput *outpu
 
 static const BkOption add_options[] = {
   { "path", BK_OPTION_PATH, "DIR", NULL, "path", true, "its folder" },
-  { "type", BK_OPTION_WORD, NULL, bk_repo_types, "type", false, "how backups are stored; dedup is not in this version" },
+  { "type", BK_OPTION_WORD, NULL, bk_repo_types, "type", false, "how backups are stored; a new one otherwise dedup" },
   { "chunk-size", BK_OPTION_SIZE, "SIZE", NULL, "chunk_size", false, "dedup: 64K (otherwise) to 4M, a power of two" },
   { "compression", BK_OPTION_COUNT, "LEVEL", NULL, "compression", false, "dedup: 1 (fast; otherwise) to 19 (small)" },
   { "passphrase-file", BK_OPTION_PATH, "FILE", NULL, "passphrase_file", false,
