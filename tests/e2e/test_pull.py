@@ -208,3 +208,19 @@ def test_encrypted_repository(site):
     increment = site.backup("--repo", "safe")
     assert levels(increment) == BOTH_INCREMENTAL
     site.check_restored(increment)
+
+
+def test_restore_to_an_nbd_server(vault):
+    job = vault.backup("--disks", "vda")
+    copy, socket = vault.folder / "copy.raw", vault.folder / "nbd.sock"
+    with open(copy, "wb") as file:
+        file.write(b"old" * 100000)
+        file.truncate(disk_of(job, "vda")["size"])
+    server = process.start(["qemu-nbd", "--persistent", "--format=raw", "--socket=%s" % socket, copy])
+    try:
+        process.wait_until(socket.exists, 20, "qemu-nbd to listen")
+        restored = vault.ctl("restore", job["backup_id"], "--disk", "vda", "--output", "nbd+unix:///?socket=%s" % socket, "--wait")
+        assert restored["state"] == "completed"
+    finally:
+        process.end(server)
+    assert image.check_content(copy, "raw", "vda", vault.guest.writing).step >= job["synced"]

@@ -41,11 +41,13 @@ class Daemon(daemon_module.Daemon):
 
 
 class Scene:
-    def __init__(self, folder, sizes=None, form="qcow2", scratch=None, reserve="1M", busy_guest=True, stall=None, pull=False):
+    def __init__(self, folder, sizes=None, form="qcow2", scratch=None, reserve="1M", busy_guest=True, stall=None, pull=False, trash_days=None):
         self.folder = pathlib.Path(folder)
         self.vm = vm_module.Vm(self.folder, sizes or {"vda": 4 * MIB, "vdb": 2 * MIB + 512}, form)
         self.daemon = Daemon(self.folder / "d")
         keys = {"scratch_reserve": reserve}
+        if trash_days is not None:
+            keys["trash_days"] = trash_days
         if scratch:
             keys["scratch_dir"] = self.daemon.scratch = scratch
         if stall:

@@ -4,6 +4,7 @@
 import os
 import random
 import subprocess
+import time
 
 import pytest
 
@@ -188,4 +189,50 @@ def test_full_scratch_breaks_the_backup_and_not_the_guest(make_scene, small_fold
     scene.note(ended)
     scene.check_clean()
     scene.check_next()
+    scene.check_contents()
+
+
+def packs(scene):
+    return sum(path.stat().st_size for path in (scene.daemon.state / "default" / "packs").iterdir())
+
+
+def collect(scene):
+    job = scene.ctl("repo", "gc", "default", "--wait")
+    assert job["state"] == "completed", show(job)
+    return job
+
+
+def test_space_comes_back(make_scene):
+    scene = make_scene(sizes={"vda": 24 * MIB, "vdb": 2 * MIB}, pull=True, trash_days=0)
+    kept = scene.backup()
+    scene.vm.write_data("vda", 0, random.Random(2).randbytes(8 * MIB))
+    large = scene.backup()
+    assert packs(scene) > 7 * MIB
+    scene.vm.zero("vda", 0, 8 * MIB)
+    scene.backup()
+    scene.ctl("backup", "delete", large["backup_id"], "--wait")
+    del scene.contents[large["backup_id"]]
+    time.sleep(1.1)  # "at once" is a second
+    collect(scene)
+    assert packs(scene) < 2 * MIB
+    assert kept["backup_id"] in scene.contents
+    scene.check_clean()
+    scene.check_contents()
+
+
+def test_gc_beside_a_backup(make_scene):
+    """A backup that counts on chunks of one that has just been deleted, while gc takes what it can."""
+    scene = make_scene(sizes={"vda": 24 * MIB, "vdb": 2 * MIB}, pull=True, trash_days=0)
+    scene.vm.write_data("vda", 0, random.Random(3).randbytes(8 * MIB))
+    first = scene.backup()
+    scene.ctl("backup", "delete", first["backup_id"], "--wait")
+    del scene.contents[first["backup_id"]]
+    job = scene.begin("--level", "full", "--speed", "4M")
+    scene.wait_job(job, lambda job: job["state"] == "running" and job["bytes_transferred"] > 0, "to copy")
+    time.sleep(1.1)
+    while scene.job(job)["state"] not in ("completed", "failed"):
+        collect(scene)
+    assert scene.note(scene.wait_end(job))["state"] == "completed"
+    collect(scene)
+    scene.check_clean()
     scene.check_contents()
