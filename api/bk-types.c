@@ -8,7 +8,7 @@
 
 const char *const bk_job_states[] = { "queued",    "preparing", "running", "paused",    "finalizing",
                                       "completed", "partial",   "failed",  "cancelled", NULL };
-const char *const bk_job_kinds[] = { "backup", "restore", "delete", NULL };
+const char *const bk_job_kinds[] = { "backup", "restore", "delete", "verify", "gc", "copy", "export", NULL };
 const char *const bk_modes[] = { "auto", "push", "push-direct", "pull", NULL };
 const char *const bk_levels[] = { "auto", "full", "incremental", "differential", NULL };
 const char *const bk_quiesce[] = { "auto", "agent", "none", NULL };
@@ -16,10 +16,16 @@ const char *const bk_formats[] = { "raw", "qcow2", NULL };
 const char *const bk_syncs[] = { "full", "top", "none", NULL };
 const char *const bk_source_errors[] = { "report", "stop", NULL };
 const char *const bk_target_errors[] = { "report", "stop", "enospc", NULL };
-const char *const bk_repo_types[] = { "qcow2", NULL };
+const char *const bk_repo_types[] = { "dedup", "qcow2", NULL };
+const char *const bk_repo_encryptions[] = { "none", "passphrase", "key-file", NULL };
+const char *const bk_export_states[] = { "beginning", "ready", "ending", "ended", "failed", NULL };
+const char *const bk_export_results[] = { "success", "failed", NULL };
 
 static const char *const backup_kind[] = { "backup", NULL };
 static const char *const restore_kind[] = { "restore", NULL };
+static const char *const verify_kind[] = { "verify", NULL };
+static const char *const gc_kind[] = { "gc", NULL };
+static const char *const copy_kind[] = { "copy", NULL };
 
 static const BkField bk_problem_fields[] = {
   STRING (BkProblem, code, BK_FIELD_REQUIRED),
@@ -38,6 +44,8 @@ static const BkField bk_job_disk_fields[] = {
   UINT64 (BkJobDisk, bytes_transferred, 0),
   UINT64 (BkJobDisk, bytes_zero, 0),
   UINT64 (BkJobDisk, bytes_stored, 0),
+  UINT64 (BkJobDisk, bytes_different, 0),
+  UINT64 (BkJobDisk, bytes_new, 0),
   STRING (BkJobDisk, target, 0),
   OBJECT (BkJobDisk, error, bk_problem_struct, 0),
   END,
@@ -71,6 +79,8 @@ static const BkField bk_job_info_fields[] = {
   UINT64 (BkJobInfo, bytes_transferred, 0),
   UINT64 (BkJobInfo, bytes_zero, 0),
   UINT64 (BkJobInfo, bytes_stored, 0),
+  UINT64 (BkJobInfo, bytes_different, 0),
+  UINT64 (BkJobInfo, bytes_new, 0),
   UINT64 (BkJobInfo, rate, 0),
   INT64 (BkJobInfo, eta_seconds, BK_FIELD_NULL_IF_NEGATIVE),
   STRING (BkJobInfo, backup_id, 0),
@@ -118,6 +128,35 @@ static const BkField bk_restore_request_fields[] = {
   END,
 };
 STRUCT (BkRestoreRequest, bk_restore_request, "restore request");
+
+static const BkField bk_verify_request_fields[] = {
+  WORD (BkVerifyRequest, kind, verify_kind, BK_FIELD_REQUIRED),
+  STRING (BkVerifyRequest, id, 0),
+  STRING (BkVerifyRequest, backup, 0),
+  STRING (BkVerifyRequest, repository, 0),
+  UINT64 (BkVerifyRequest, speed, 0),
+  END,
+};
+STRUCT (BkVerifyRequest, bk_verify_request, "verify request");
+
+static const BkField bk_gc_request_fields[] = {
+  WORD (BkGcRequest, kind, gc_kind, BK_FIELD_REQUIRED),
+  STRING (BkGcRequest, id, 0),
+  STRING (BkGcRequest, repository, BK_FIELD_REQUIRED),
+  BOOL (BkGcRequest, dry_run, 0),
+  END,
+};
+STRUCT (BkGcRequest, bk_gc_request, "gc request");
+
+static const BkField bk_copy_request_fields[] = {
+  WORD (BkCopyRequest, kind, copy_kind, BK_FIELD_REQUIRED),
+  STRING (BkCopyRequest, id, 0),
+  STRING (BkCopyRequest, backup, BK_FIELD_REQUIRED),
+  STRING (BkCopyRequest, to, BK_FIELD_REQUIRED),
+  UINT64 (BkCopyRequest, speed, 0),
+  END,
+};
+STRUCT (BkCopyRequest, bk_copy_request, "copy request");
 
 static const BkField bk_plan_disk_info_fields[] = {
   STRING (BkPlanDiskInfo, name, BK_FIELD_REQUIRED),
@@ -177,11 +216,24 @@ static const BkField bk_repository_info_fields[] = {
   STRING (BkRepositoryInfo, name, BK_FIELD_REQUIRED),
   WORD (BkRepositoryInfo, type, bk_repo_types, 0),
   STRING (BkRepositoryInfo, path, BK_FIELD_REQUIRED),
+  UINT64 (BkRepositoryInfo, chunk_size, 0),
+  UINT64 (BkRepositoryInfo, compression, 0),
+  WORD (BkRepositoryInfo, encryption, bk_repo_encryptions, 0),
+  STRING (BkRepositoryInfo, passphrase_file, 0),
+  STRING (BkRepositoryInfo, key_file, 0),
   STRING (BkRepositoryInfo, state, 0),
   STRING (BkRepositoryInfo, reason, 0),
   UINT64 (BkRepositoryInfo, backups, 0),
   UINT64 (BkRepositoryInfo, bytes_stored, 0),
   UINT64 (BkRepositoryInfo, bytes_free, 0),
+  UINT64 (BkRepositoryInfo, bytes_logical, 0),
+  UINT64 (BkRepositoryInfo, bytes_unique, 0),
+  UINT64 (BkRepositoryInfo, bytes_reclaimable, 0),
+  UINT64 (BkRepositoryInfo, packs, 0),
+  UINT64 (BkRepositoryInfo, chunks, 0),
+  UINT64 (BkRepositoryInfo, trash, 0),
+  UINT64 (BkRepositoryInfo, damaged_chunks, 0),
+  TIME (BkRepositoryInfo, verified_at, 0),
   TIME (BkRepositoryInfo, created_at, 0),
   END,
 };
@@ -197,6 +249,8 @@ static const BkField bk_backup_disk_fields[] = {
   UINT64 (BkBackupDisk, bytes_transferred, 0),
   UINT64 (BkBackupDisk, bytes_zero, 0),
   UINT64 (BkBackupDisk, bytes_stored, 0),
+  UINT64 (BkBackupDisk, bytes_different, BK_FIELD_OMIT_IF_EMPTY),
+  UINT64 (BkBackupDisk, bytes_new, BK_FIELD_OMIT_IF_EMPTY),
   STRING (BkBackupDisk, parent, 0),
   STRING (BkBackupDisk, checkpoint, 0),
   STRING (BkBackupDisk, qdev, 0),
@@ -223,6 +277,10 @@ static const BkField bk_backup_info_fields[] = {
   BOOL (BkBackupInfo, guest_running, 0),
   UINT64 (BkBackupInfo, size, 0),
   UINT64 (BkBackupInfo, bytes_stored, 0),
+  BOOL (BkBackupInfo, pinned, BK_FIELD_OMIT_IF_EMPTY),
+  BOOL (BkBackupInfo, damaged, BK_FIELD_OMIT_IF_EMPTY),
+  TIME (BkBackupInfo, verified_at, BK_FIELD_OMIT_IF_EMPTY),
+  TIME (BkBackupInfo, deleted_at, BK_FIELD_OMIT_IF_EMPTY),
   ARRAY (BkBackupInfo, disks, bk_backup_disk_struct, BK_FIELD_REQUIRED),
   END,
 };
@@ -258,6 +316,71 @@ static const BkField bk_checkpoint_request_fields[] = {
   END,
 };
 STRUCT (BkCheckpointRequest, bk_checkpoint_request, "checkpoint request");
+
+static const BkField bk_export_request_fields[] = {
+  STRING (BkExportRequest, vm, BK_FIELD_REQUIRED),
+  STRING (BkExportRequest, id, 0),
+  STRV (BkExportRequest, disks, 0),
+  STRING (BkExportRequest, since, 0),
+  STRING (BkExportRequest, listen, 0),
+  STRING (BkExportRequest, tls, 0),
+  UINT64 (BkExportRequest, timeout_seconds, 0),
+  END,
+};
+STRUCT (BkExportRequest, bk_export_request, "export request");
+
+static const BkField bk_export_disk_fields[] = {
+  STRING (BkExportDisk, name, BK_FIELD_REQUIRED),
+  STRING (BkExportDisk, uri, 0),
+  STRING (BkExportDisk, export_name, 0),
+  STRING (BkExportDisk, dirty_context, 0),
+  UINT64 (BkExportDisk, size, 0),
+  STRING (BkExportDisk, level, 0),
+  STRING (BkExportDisk, reason, 0),
+  OBJECT (BkExportDisk, error, bk_problem_struct, 0),
+  END,
+};
+STRUCT (BkExportDisk, bk_export_disk, "exported disk");
+
+static const BkField bk_export_info_fields[] = {
+  STRING (BkExportInfo, id, BK_FIELD_REQUIRED),
+  STRING (BkExportInfo, vm, BK_FIELD_REQUIRED),
+  WORD (BkExportInfo, state, bk_export_states, BK_FIELD_REQUIRED),
+  STRING (BkExportInfo, checkpoint_id, 0),
+  TIME (BkExportInfo, created_at, 0),
+  TIME (BkExportInfo, point_in_time, 0),
+  TIME (BkExportInfo, expires_at, 0),
+  TIME (BkExportInfo, ended_at, 0),
+  OBJECT (BkExportInfo, error, bk_problem_struct, 0),
+  ARRAY (BkExportInfo, disks, bk_export_disk_struct, 0),
+  END,
+};
+STRUCT (BkExportInfo, bk_export_info, "export");
+
+static const BkField bk_export_end_fields[] = {
+  WORD (BkExportEnd, result, bk_export_results, BK_FIELD_REQUIRED),
+  END,
+};
+STRUCT (BkExportEnd, bk_export_end, "end of an export");
+
+static const BkField bk_serve_request_fields[] = {
+  STRING (BkServeRequest, backup, BK_FIELD_REQUIRED),
+  STRING (BkServeRequest, disk, BK_FIELD_REQUIRED),
+  STRING (BkServeRequest, listen, 0),
+  END,
+};
+STRUCT (BkServeRequest, bk_serve_request, "serve request");
+
+static const BkField bk_serve_info_fields[] = {
+  STRING (BkServeInfo, id, BK_FIELD_REQUIRED),
+  STRING (BkServeInfo, backup, BK_FIELD_REQUIRED),
+  STRING (BkServeInfo, disk, BK_FIELD_REQUIRED),
+  STRING (BkServeInfo, uri, BK_FIELD_REQUIRED),
+  UINT64 (BkServeInfo, size, 0),
+  TIME (BkServeInfo, created_at, 0),
+  END,
+};
+STRUCT (BkServeInfo, bk_serve_info, "serve");
 
 BkProblem *
 bk_problem_new (const GError *error)

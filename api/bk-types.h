@@ -17,7 +17,7 @@
 
 /* Enumerations as words, NULL-terminated; also what OpenAPI and completion list. */
 extern const char *const bk_job_states[];   /* queued preparing running paused finalizing completed partial failed cancelled */
-extern const char *const bk_job_kinds[];    /* backup restore delete */
+extern const char *const bk_job_kinds[];    /* backup restore delete verify gc copy export */
 extern const char *const bk_modes[];        /* auto push push-direct pull */
 extern const char *const bk_levels[];       /* auto full incremental differential */
 extern const char *const bk_quiesce[];      /* auto agent none */
@@ -25,7 +25,10 @@ extern const char *const bk_formats[];      /* raw qcow2 */
 extern const char *const bk_syncs[];        /* full top none */
 extern const char *const bk_source_errors[]; /* report stop */
 extern const char *const bk_target_errors[]; /* report stop enospc */
-extern const char *const bk_repo_types[];   /* qcow2 (dedup comes with pull) */
+extern const char *const bk_repo_types[];   /* dedup qcow2 */
+extern const char *const bk_repo_encryptions[]; /* none passphrase key-file */
+extern const char *const bk_export_states[]; /* beginning ready ending ended failed */
+extern const char *const bk_export_results[]; /* success failed */
 
 /* The body of an error, in a job or a disk. */
 typedef struct {
@@ -47,6 +50,9 @@ typedef struct {
   uint64_t bytes_transferred; /* copied or zeroed so far */
   uint64_t bytes_zero;        /* of those, known to be zero */
   uint64_t bytes_stored;      /* taken by the result on its storage */
+  /* For a dedup repository: of bytes_total, what is not as in the backup before, and what the repository had nowhere. */
+  uint64_t bytes_different;
+  uint64_t bytes_new;
   char *target;               /* where it goes: file, block device or NBD URI */
   BkProblem *error;
 } BkJobDisk;
@@ -72,7 +78,7 @@ typedef struct {
   uint64_t speed; /* limit in force */
   int64_t created_at, started_at, ended_at;
   int64_t point_in_time; /* the instant that the backup holds */
-  uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored;
+  uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored, bytes_different, bytes_new; /* sums over the disks */
   uint64_t rate;       /* measured over the last seconds */
   int64_t eta_seconds; /* -1 = not known */
   char *backup_id;     /* of the backup that it makes, reads or deletes */
@@ -118,6 +124,35 @@ typedef struct {
   uint64_t speed;
 } BkRestoreRequest;
 BK_TYPE (BkRestoreRequest, bk_restore_request)
+
+/* POST /v1/jobs with kind "verify": one backup, or a whole repository. */
+typedef struct {
+  char *kind; /* "verify" */
+  char *id;
+  char *backup;     /* either this */
+  char *repository; /* or this */
+  uint64_t speed;
+} BkVerifyRequest;
+BK_TYPE (BkVerifyRequest, bk_verify_request)
+
+/* POST /v1/jobs with kind "gc": gives space back that no backup needs any more. */
+typedef struct {
+  char *kind; /* "gc" */
+  char *id;
+  char *repository;
+  bool dry_run; /* only tell what would be freed: in bytes_total */
+} BkGcRequest;
+BK_TYPE (BkGcRequest, bk_gc_request)
+
+/* POST /v1/jobs with kind "copy": a backup into another repository. */
+typedef struct {
+  char *kind; /* "copy" */
+  char *id;
+  char *backup;
+  char *to; /* repository */
+  uint64_t speed;
+} BkCopyRequest;
+BK_TYPE (BkCopyRequest, bk_copy_request)
 
 /* What --dry-run answers. */
 typedef struct {
@@ -172,13 +207,26 @@ BK_TYPE (BkVmInfo, bk_vm_info)
 
 typedef struct {
   char *name;
-  char *type; /* qcow2 */
+  char *type; /* dedup, qcow2; NULL when added = dedup */
   char *path;
-  char *state;  /* ok, unreachable */
+  /* dedup, when it is made; when an existing one is added, only the file with its secret */
+  uint64_t chunk_size;  /* 64 KiB to 4 MiB, a power of two; 0 = 64 KiB */
+  uint64_t compression; /* level of zstd, 1 to 19; 0 = 1 */
+  char *encryption;     /* none, passphrase, key-file; told, not set */
+  char *passphrase_file, *key_file; /* paths on the daemon's host; read when the repository is opened, never copied */
+  char *state;  /* ok, unreachable, locked (the secret is missing or wrong) */
   char *reason;
   uint64_t backups;
-  uint64_t bytes_stored;
+  uint64_t bytes_stored; /* taken on the storage */
   uint64_t bytes_free;
+  /* dedup, only in the answer for one repository */
+  uint64_t bytes_logical;     /* sum of the sizes of all disks of all backups, without what was known to be zero */
+  uint64_t bytes_unique;      /* of different chunks, before compression */
+  uint64_t bytes_reclaimable; /* what gc would free now */
+  uint64_t packs, chunks;
+  uint64_t trash;           /* deleted backups that can still be had back */
+  uint64_t damaged_chunks;  /* known to be damaged */
+  int64_t verified_at;      /* last complete verification */
   int64_t created_at;
 } BkRepositoryInfo;
 BK_TYPE (BkRepositoryInfo, bk_repository_info)
@@ -191,6 +239,7 @@ typedef struct {
   char *format;
   uint64_t size;
   uint64_t bytes_transferred, bytes_zero, bytes_stored;
+  uint64_t bytes_different, bytes_new; /* dedup: as in the job */
   char *parent;     /* backup ID whose image of this disk is the backing file, or NULL */
   char *checkpoint; /* its checkpoint's ID or NULL */
   char *qdev, *node, *source_format, *source_file; /* of the VM at that time */
@@ -213,6 +262,11 @@ typedef struct {
   int64_t completed_at;
   bool guest_running; /* at the point in time */
   uint64_t size, bytes_stored;
+  /* dedup; not part of a manifest */
+  bool pinned;         /* neither deleted nor pruned until unpinned */
+  bool damaged;        /* stored data of it is known to be damaged */
+  int64_t verified_at; /* when all of it was last read and found right */
+  int64_t deleted_at;  /* in the trash since then */
   GPtrArray *disks; /* BkBackupDisk */
 } BkBackupInfo;
 BK_TYPE (BkBackupInfo, bk_backup_info)
@@ -246,10 +300,70 @@ typedef struct {
 } BkCheckpointRequest;
 BK_TYPE (BkCheckpointRequest, bk_checkpoint_request)
 
+/* POST /v1/exports: a point in time for a reader that is not ours. */
+typedef struct {
+  char *vm;
+  char *id;
+  GStrv disks; /* NULL = all writable disks with a medium */
+  char *since; /* checkpoint: its changes are offered as a dirty bitmap; NULL: none */
+  char *listen; /* "unix" (NULL) or "tcp:HOST:PORT" */
+  char *tls;    /* folder on the daemon's host with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
+  uint64_t timeout_seconds; /* ended as failed after that; 0 = 86400 */
+} BkExportRequest;
+BK_TYPE (BkExportRequest, bk_export_request)
+
+typedef struct {
+  char *name;
+  char *uri;           /* for nbdinfo, nbdcopy, qemu-img */
+  char *export_name;
+  char *dirty_context; /* meta context of the changes since the checkpoint; NULL = none */
+  uint64_t size;
+  char *level;  /* full, or differential where there is a dirty_context */
+  char *reason;
+  BkProblem *error;
+} BkExportDisk;
+BK_TYPE (BkExportDisk, bk_export_disk)
+
+/* An export is a job of kind "export"; this is its own view of it. */
+typedef struct {
+  char *id; /* of the job as well */
+  char *vm;
+  char *state; /* beginning ready ending ended failed */
+  char *checkpoint_id; /* made with it; stays when the export ends with success */
+  int64_t created_at, point_in_time, expires_at, ended_at;
+  BkProblem *error;
+  GPtrArray *disks; /* BkExportDisk */
+} BkExportInfo;
+BK_TYPE (BkExportInfo, bk_export_info)
+
+/* POST /v1/exports/{id}/end */
+typedef struct {
+  char *result; /* success: the checkpoint is kept; failed: the changes count as not backed up */
+} BkExportEnd;
+BK_TYPE (BkExportEnd, bk_export_end)
+
+/* POST /v1/serves: a disk of a backup, read-only over NBD. */
+typedef struct {
+  char *backup;
+  char *disk;
+  char *listen; /* "unix" (NULL) or "tcp:HOST:PORT", HOST of the loopback; port 0 = any */
+} BkServeRequest;
+BK_TYPE (BkServeRequest, bk_serve_request)
+
+typedef struct {
+  char *id;
+  char *backup;
+  char *disk;
+  char *uri;
+  uint64_t size;
+  int64_t created_at;
+} BkServeInfo;
+BK_TYPE (BkServeInfo, bk_serve_info)
+
 /* Body of an SSE event; the event's name is its type. */
 typedef struct {
   uint64_t id;
-  char *type; /* job, vm, backup, checkpoint */
+  char *type; /* job, vm, backup, checkpoint, export, serve */
   int64_t at;
   char *vm;
   char *job;

@@ -211,6 +211,33 @@ check_size (const char *what, const char *text, GError **error)
   return FALSE;
 }
 
+/* "90s", "15m", "2h", "1d"; a number alone is seconds. */
+static bool
+parse_time (const char *text, uint64_t *seconds)
+{
+  static const struct {
+    const char *unit;
+    uint64_t seconds;
+  } units[] = { { "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 } };
+  g_autofree char *number = g_strndup (text, strspn (text, "0123456789"));
+  guint64 count = 0;
+  if (!g_ascii_string_to_unsigned (number, 10, 1, 1000000000, &count, NULL))
+    return false;
+  for (size_t i = 0; i < G_N_ELEMENTS (units); i++)
+    if (strcmp (text + strlen (number), units[i].unit) == 0) {
+      *seconds = count * units[i].seconds;
+      return true;
+    }
+  return false;
+}
+
+static gboolean
+check_time (const char *what, const char *text, GError **error)
+{
+  uint64_t seconds = 0;
+  return parse_time (text, &seconds) || refuse (error, "%s must be a time such as 90s, 15m, 2h or 1d, not '%s'", what, text);
+}
+
 static gboolean
 check_word (const char *what, const char *text, const char *const *words, GError **error)
 {
@@ -235,6 +262,8 @@ check_value (const char *what, BkOptionKind kind, const char *const *words, cons
            refuse (error, "%s must be a whole number from 1 to 1000000, not '%s'", what, text);
   case BK_OPTION_SIZE:
     return check_size (what, text, error);
+  case BK_OPTION_TIME:
+    return check_time (what, text, error);
   case BK_OPTION_LIST:
   case BK_OPTION_MAP:
     return check_parts (what, text, kind == BK_OPTION_MAP, error);
@@ -373,10 +402,10 @@ bk_args_has (const BkArgs *args, const char *name)
 }
 
 static uint64_t
-number_of (const char *text)
+number_of (BkOptionKind kind, const char *text)
 {
   uint64_t number = 0;
-  gboolean ok = bk_size_parse (text, &number, NULL);
+  bool ok = kind == BK_OPTION_TIME ? parse_time (text, &number) : bk_size_parse (text, &number, NULL);
   g_assert (ok); /* it was checked when it was taken */
   return number;
 }
@@ -385,7 +414,8 @@ uint64_t
 bk_args_number (const BkArgs *args, const char *name, uint64_t otherwise)
 {
   const char *text = bk_args_text (args, name);
-  return text ? number_of (text) : otherwise;
+  const BkOption *option = find_in (args->command->options, name, strlen (name));
+  return text ? number_of (option ? option->kind : BK_OPTION_COUNT, text) : otherwise;
 }
 
 static json_object *
@@ -423,7 +453,8 @@ value_to_json (BkOptionKind kind, GPtrArray *values)
     return json_object_new_boolean (true);
   case BK_OPTION_COUNT:
   case BK_OPTION_SIZE:
-    return json_object_new_int64 ((int64_t)number_of (text));
+  case BK_OPTION_TIME:
+    return json_object_new_int64 ((int64_t)number_of (kind, text));
   case BK_OPTION_LIST:
     return list_to_json (values);
   case BK_OPTION_MAP:
@@ -461,7 +492,8 @@ bk_args_query (const BkArgs *args, const char *path)
     if (option->member == NULL || !bk_args_has (args, option->name))
       continue;
     g_string_append_printf (query, "%c%s=", separator, option->member);
-    g_string_append_uri_escaped (query, bk_args_text (args, option->name), NULL, FALSE);
+    const char *value = option->kind == BK_OPTION_FLAG ? "true" : bk_args_text (args, option->name);
+    g_string_append_uri_escaped (query, value, NULL, FALSE);
     separator = '&';
   }
   return g_string_free (g_steal_pointer (&query), FALSE);
@@ -555,6 +587,10 @@ bk_args_help (const BkCommand *const *groups, const BkOption *globals, const cha
   g_autoptr (GString) help = g_string_new ("Usage: ");
   append_usage (help, command);
   g_string_append_printf (help, "\n\n%s\n", command->summary);
+  if (verbs) {
+    g_string_append (help, "\nCommands:\n");
+    append_commands (help, groups, name);
+  }
   append_options (help, "Options", command->options);
   append_options (help, "Global options", globals);
   return g_string_free (g_steal_pointer (&help), FALSE);

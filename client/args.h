@@ -16,6 +16,7 @@ typedef enum {
   BK_OPTION_WORD,   /* one of .words */
   BK_OPTION_COUNT,  /* a whole number from 1 */
   BK_OPTION_SIZE,   /* bk_size_parse(); a number in JSON */
+  BK_OPTION_TIME,   /* 90s, 15m, 2h, 1d; seconds in JSON */
   BK_OPTION_LIST,   /* a,b,c; may be repeated; an array in JSON */
   BK_OPTION_MAP,    /* a=x,b=y; may be repeated; an object in JSON */
   BK_OPTION_PATH,   /* made absolute: the daemon has another working directory */
@@ -65,7 +66,7 @@ const BkCommand *bk_args_find (const BkCommand *const *groups, const BkOption *g
 /* Value of an option or operand, or NULL; (transfer none). The last one wins where it may be repeated. */
 const char *bk_args_text (const BkArgs *args, const char *name);
 bool bk_args_has (const BkArgs *args, const char *name);
-/* Value of a COUNT or SIZE option, or @otherwise. */
+/* Value of a COUNT, SIZE or TIME option, or @otherwise. */
 uint64_t bk_args_number (const BkArgs *args, const char *name, uint64_t otherwise);
 
 /* All values with a .member as a JSON object. (transfer full) */

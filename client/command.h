@@ -15,6 +15,9 @@ extern const BkCommand bk_job_commands[];
 extern const BkCommand bk_backup_commands[];
 extern const BkCommand bk_restore_commands[];
 extern const BkCommand bk_checkpoint_commands[];
+extern const BkCommand bk_verify_commands[];
+extern const BkCommand bk_export_commands[];
+extern const BkCommand bk_serve_commands[];
 
 /* For commands that take something away: "DONE NAME REMARK" is told when that has been done. */
 typedef struct {

@@ -2,12 +2,11 @@
 #include "follow.h"
 
 #include "connection.h"
+#include "interrupt.h"
 #include "output.h"
 #include "progress.h"
 
-#include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Without an event for so long the job is read anew: about five of the daemon's usual intervals. */
 #define QUIET_SECONDS 5
@@ -24,28 +23,6 @@ typedef struct {
   int64_t heard_at;     /* when the daemon answered last */
   gulong pause;
 } Follow;
-
-/* --- Ctrl-C --- */
-
-static char farewell[256];
-
-static void
-on_interrupt (int signal_number G_GNUC_UNUSED)
-{
-  if (write (STDERR_FILENO, farewell, strlen (farewell)) < 0)
-    _exit (130);
-  _exit (130);
-}
-
-/* At any moment, also while a request hangs, so it is done in the handler. */
-static void
-catch_interrupt (const char *id)
-{
-  struct sigaction action = { .sa_handler = on_interrupt };
-  g_autofree char *safe = bk_output_escape (id);
-  g_snprintf (farewell, sizeof farewell, "\nbackupctl: job %.64s goes on; see 'backupctl watch %.64s'\n", safe, safe);
-  sigaction (SIGINT, &action, NULL);
-}
 
 /* --- the job --- */
 
@@ -221,7 +198,7 @@ bk_follow (BkConnection *connection, BkOutput *output, const BkJobInfo *job, jso
   };
   g_autofree char *escaped = g_uri_escape_string (job->id, NULL, FALSE);
   follow.path = g_strconcat ("/v1/jobs/", escaped, NULL);
-  catch_interrupt (job->id);
+  bk_interrupt_say ("job %.64s goes on; see 'backupctl watch %.64s'", job->id, job->id);
   *last = NULL;
   bk_progress_show (follow.progress, follow.job);
   /* Also of a job that has ended before it was followed the document is the daemon's. */
@@ -243,6 +220,17 @@ bk_follow_to_end (BkConnection *connection, BkOutput *output, const BkJobInfo *j
   return ok;
 }
 
+BkJobInfo *
+bk_follow_read (json_object *json, GError **error)
+{
+  g_autoptr (GError) cause = NULL;
+  BkJobInfo *job = bk_struct_from_json_lax (&bk_job_info_struct, json, &cause);
+  if (job == NULL)
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED,
+                 "the job was accepted, but the answer of backupd is not understood: %s", cause->message);
+  return job;
+}
+
 gboolean
 bk_follow_started (const BkArgs *args, BkConnection *connection, BkOutput *output, json_object *json, GError **error)
 {
@@ -251,13 +239,9 @@ bk_follow_started (const BkArgs *args, BkConnection *connection, BkOutput *outpu
     bk_output_json (output, json);
     return TRUE;
   }
-  g_autoptr (GError) cause = NULL;
-  g_autoptr (BkJobInfo) job = bk_struct_from_json_lax (&bk_job_info_struct, json, &cause);
-  if (job == NULL) {
-    g_set_error (error, BK_ERROR, BK_ERROR_FAILED,
-                 "the job was accepted, but the answer of backupd is not understood: %s", cause->message);
+  g_autoptr (BkJobInfo) job = bk_follow_read (json, error);
+  if (job == NULL)
     return FALSE;
-  }
   if (!bk_output_is_json (output))
     bk_output_line (output, "%s", job->id);
   if (!wait)

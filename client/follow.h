@@ -16,6 +16,9 @@
  * *@last: (transfer full) the job's JSON at its end, also when it failed; NULL when the end was not seen. */
 gboolean bk_follow (BkConnection *connection, BkOutput *output, const BkJobInfo *job, json_object **last, GError **error);
 
+/* The job in the answer 202, or NULL. */
+BkJobInfo *bk_follow_read (json_object *json, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* What start, restore and delete do with the answer 202: prints the job (or its ID), and follows it with --wait. */
 gboolean bk_follow_started (const BkArgs *args, BkConnection *connection, BkOutput *output, json_object *json, GError **error);
 

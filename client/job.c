@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "command.h"
 #include "follow.h"
+#include "progress.h"
 
 #include <string.h>
 
@@ -23,6 +24,19 @@ progress_cell (gconstpointer item)
   g_autofree char *done = bk_size_format (job->bytes_transferred);
   g_autofree char *total = bk_size_format (job->bytes_total);
   return percent ? g_strdup_printf ("%s, %s of %s", percent, done, total) : NULL;
+}
+
+/* Why an increment is large: what was written, what that changed, and what nobody had stored before. */
+static char *
+changes_cell (gconstpointer item)
+{
+  const BkJobInfo *job = item;
+  if (!bk_progress_knows_changes (job))
+    return NULL;
+  g_autofree char *dirty = bk_size_format (job->bytes_total);
+  g_autofree char *different = bk_size_format (job->bytes_different);
+  g_autofree char *fresh = bk_size_format (job->bytes_new);
+  return g_strdup_printf ("%s dirty, %s of it different, %s new to the repository", dirty, different, fresh);
 }
 
 static char *
@@ -69,6 +83,7 @@ static const BkColumn details[] = {
   { "Rate", BK_CELL_TEXT, NULL, rate_cell },
   { "Time left", BK_CELL_TEXT, "eta_seconds" },
   { "Speed limit", BK_CELL_RATE, "speed" },
+  { "Changes", BK_CELL_TEXT, NULL, changes_cell },
   { "Stored", BK_CELL_SIZE, "bytes_stored" },
   { "Created", BK_CELL_TEXT, "created_at" },
   { "Started", BK_CELL_TEXT, "started_at" },
@@ -88,6 +103,19 @@ static const BkColumn disk_columns[] = {
   { "COPIED", BK_CELL_SIZE, "bytes_transferred" },
   { "STORED", BK_CELL_SIZE, "bytes_stored" },
   { "TARGET", BK_CELL_TEXT, "target" },
+  { "ERROR OR REASON", BK_CELL_TEXT, NULL, disk_error_cell },
+  { NULL },
+};
+
+static const BkColumn pull_columns[] = {
+  { "DISK", BK_CELL_TEXT, "name" },
+  { "LEVEL", BK_CELL_TEXT, "level" },
+  { "STATE", BK_CELL_STATE, "state" },
+  { "DIRTY", BK_CELL_SIZE, "bytes_total" },
+  { "READ", BK_CELL_SIZE, "bytes_transferred" },
+  { "DIFFERENT", BK_CELL_SIZE, "bytes_different" },
+  { "NEW", BK_CELL_SIZE, "bytes_new" },
+  { "STORED", BK_CELL_SIZE, "bytes_stored" },
   { "ERROR OR REASON", BK_CELL_TEXT, NULL, disk_error_cell },
   { NULL },
 };
@@ -128,7 +156,8 @@ status (const BkArgs *args, BkConnection *connection, BkOutput *output, GError *
     return TRUE;
   }
   bk_output_details (output, &bk_job_info_struct, job, details);
-  bk_output_section (output, "Disks", &bk_job_disk_struct, job->disks, disk_columns);
+  bk_output_section (output, "Disks", &bk_job_disk_struct, job->disks,
+                     bk_progress_knows_changes (job) ? pull_columns : disk_columns);
   bk_output_section (output, "Steps", &bk_job_step_struct, job->steps, step_columns);
   return TRUE;
 }

@@ -48,6 +48,12 @@ bk_output_is_quiet (BkOutput *output)
 }
 
 bool
+bk_output_is_terminal (BkOutput *output)
+{
+  return output->width > 0;
+}
+
+bool
 bk_output_terminal (int fd, unsigned *columns, unsigned *rows)
 {
   struct winsize size = { 0 };
@@ -253,7 +259,8 @@ colour_of (const char *word)
   } colours[] = {
     { "completed", "\033[32m" }, { "ok", "\033[32m" },          { "done", "\033[32m" },      { "running", "\033[36m" },
     { "partial", "\033[33m" },   { "paused", "\033[33m" },      { "cancelled", "\033[33m" }, { "busy", "\033[33m" },
-    { "failed", "\033[31m" },    { "unreachable", "\033[31m" },
+    { "failed", "\033[31m" },    { "unreachable", "\033[31m" }, { "locked", "\033[31m" },    { "ready", "\033[32m" },
+    { "ended", "\033[32m" },
   };
   for (size_t i = 0; i < G_N_ELEMENTS (colours); i++)
     if (strcmp (colours[i].word, word) == 0)
@@ -279,20 +286,21 @@ count_columns (const BkColumn *columns)
   return n;
 }
 
-/* Makes the widest column narrower until the line fits. */
+/* Makes the widest column that may be cut narrower until the line fits. */
 static void
-shrink (unsigned *widths, unsigned n, unsigned available)
+shrink (unsigned *widths, const BkColumn *columns, unsigned n, unsigned available)
 {
   for (;;) {
     unsigned sum = 2 * (n - 1);
-    unsigned widest = 0;
+    unsigned *widest = NULL;
     for (unsigned i = 0; i < n; i++) {
       sum += widths[i];
-      widest = widths[i] > widths[widest] ? i : widest;
+      if (columns[i].style != BK_CELL_WHOLE && (widest == NULL || widths[i] > *widest))
+        widest = &widths[i];
     }
-    if (sum <= available || widths[widest] <= MIN_WIDTH)
+    if (sum <= available || widest == NULL || *widest <= MIN_WIDTH)
       return;
-    widths[widest]--;
+    (*widest)--;
   }
 }
 
@@ -306,7 +314,7 @@ table_widths (BkOutput *output, GPtrArray *rows, const BkColumn *columns, unsign
     for (unsigned i = 0; i < n; i++)
       widths[i] = MAX (widths[i], bk_output_width (((char **)rows->pdata[row])[i]));
   if (output->width)
-    shrink (widths, n, output->width);
+    shrink (widths, columns, n, output->width);
   return widths;
 }
 

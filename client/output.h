@@ -13,6 +13,7 @@ typedef enum {
   BK_CELL_SIZE,
   BK_CELL_RATE,  /* 0 is "no limit" */
   BK_CELL_STATE, /* coloured by meaning */
+  BK_CELL_WHOLE, /* as TEXT, but never cut: it is there to be copied */
 } BkCellStyle;
 
 typedef struct {
@@ -28,6 +29,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkOutput, bk_output_free)
 
 bool bk_output_is_json (BkOutput *output);
 bool bk_output_is_quiet (BkOutput *output);
+/* Somebody looks at it. */
+bool bk_output_is_terminal (BkOutput *output);
 
 /* One JSON document; for people on a terminal indented. */
 void bk_output_json (BkOutput *output, json_object *json);

@@ -68,17 +68,36 @@ append_rate (GString *text, uint64_t rate, int64_t eta)
   g_string_append_printf (text, "  ETA %s", duration);
 }
 
+bool
+bk_progress_knows_changes (const BkJobInfo *job)
+{
+  return g_strcmp0 (job->kind, "backup") == 0 && g_strcmp0 (job->mode, "pull") == 0 && job->repository != NULL;
+}
+
+/* "; 1.0 GiB different, 12.0 MiB new" */
+static void
+append_changes (GString *text, const BkJobInfo *job)
+{
+  g_autofree char *different = bk_size_format (job->bytes_different);
+  g_autofree char *fresh = bk_size_format (job->bytes_new);
+  g_string_append_printf (text, "; %s different, %s new", different, fresh);
+}
+
 static char *
 summary (const BkJobInfo *job, bool step)
 {
   GString *text = g_string_new (job->state);
   if (step && job->step)
     g_string_append_printf (text, " (%s)", job->step);
-  if (job->bytes_total) {
+  if (job->reason && strcmp (job->state, "queued") == 0)
+    g_string_append_printf (text, ": %s", job->reason);
+  else if (job->bytes_total) {
     g_autofree char *done = bk_size_format (job->bytes_transferred);
     g_autofree char *total = bk_size_format (job->bytes_total);
     g_string_append_printf (text, "  %d%%  %s of %s", (int)(share (job->bytes_transferred, job->bytes_total) * 100), done, total);
   }
+  if (job->bytes_total && bk_progress_knows_changes (job))
+    append_changes (text, job);
   append_rate (text, job->rate, job->eta_seconds);
   return g_string_free (text, FALSE);
 }
@@ -90,7 +109,8 @@ static void
 show_line (BkProgress *progress, const BkJobInfo *job, const char *note)
 {
   bool steps = strcmp (job->state, "running") == 0;
-  g_autofree char *now = g_strdup_printf ("%s %s %s", job->state, steps && job->step ? job->step : "", note ? note : "");
+  g_autofree char *now = g_strdup_printf ("%s %s %s %s", job->state, steps && job->step ? job->step : "",
+                                          strcmp (job->state, "queued") == 0 && job->reason ? job->reason : "", note ? note : "");
   int64_t time = g_get_monotonic_time ();
   if (g_strcmp0 (now, progress->last) == 0 && time - progress->shown_at < LINE_INTERVAL)
     return;

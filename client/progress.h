@@ -13,6 +13,9 @@ BkProgress *bk_progress_new (bool quiet);
 void bk_progress_free (BkProgress *progress);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkProgress, bk_progress_free)
 
+/* Whether it is known how much of what it reads is different, and new: of a pull into a repository. */
+bool bk_progress_knows_changes (const BkJobInfo *job);
+
 void bk_progress_show (BkProgress *progress, const BkJobInfo *job);
 /* Says @note (or NULL to take it back) with the job: the daemon is away. */
 void bk_progress_note (BkProgress *progress, const BkJobInfo *job, const char *note);

@@ -29,7 +29,7 @@ static const BkColumn disk_columns[] = {
   { "FORMAT", BK_CELL_TEXT, "format" },
   { "CLASS", BK_CELL_TEXT, "class" },
   { "SELECTED", BK_CELL_TEXT, "selected" },
-  { "INCREMENTAL", BK_CELL_TEXT, "incremental" },
+  { "KEEPS BITMAPS", BK_CELL_TEXT, "incremental" },
   { "ALSO KNOWN AS", BK_CELL_TEXT, "aliases" },
   { "REASON", BK_CELL_TEXT, "reason" },
   { NULL },

@@ -2,6 +2,7 @@
 #include "fsio.h"
 #include "log.h"
 #include "options.h"
+#include "serve-registry.h"
 #include "server.h"
 #include "service-notify.h"
 
@@ -65,12 +66,16 @@ run (const BkOptions *options, GError **error)
     .max_running = options->max_running,
     .scratch = options->scratch_dir,
     .scratch_reserve = options->scratch_reserve,
+    .exports = options->export_dir,
+    .trash_seconds = options->trash_seconds,
   };
   g_autoptr (BkQueue) queue = bk_queue_new (catalog, vms, repositories, events, &queue_options);
   if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||
       !bk_queue_recover (queue, error))
     return FALSE;
-  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, events);
+  g_autofree char *sockets = g_build_filename (options->state_dir, "serve", NULL);
+  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, events, sockets);
+  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events);
   if (!listen_all (server, options->listen, error))
     return FALSE;
   serve ();

@@ -61,9 +61,25 @@ read_max_running (BkOptions *options, GKeyFile *file, const char *key, GError **
   return TRUE;
 }
 
+/* At once is one second: a second ago is long gone when somebody asks for a gc. */
+static gboolean
+read_trash_days (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  g_autofree char *text = g_key_file_get_string (file, GROUP, key, error);
+  guint64 days = 0;
+  if (text == NULL)
+    return FALSE;
+  if (!g_ascii_string_to_unsigned (text, 10, 0, 36500, &days, NULL)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is not a whole number from 0 to 36500", text);
+    return FALSE;
+  }
+  options->trash_seconds = days ? days * 24 * 60 * 60 : 1;
+  return TRUE;
+}
+
 /* Twice in the same order: names alone are what others ask for. */
-static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", NULL };
-static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running };
+static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", NULL };
+static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days };
 G_STATIC_ASSERT (G_N_ELEMENTS (keys) == G_N_ELEMENTS (readers) + 1);
 
 const char *const *
@@ -233,6 +249,21 @@ apply_command_line (BkOptions *options, CommandLine *line)
   }
 }
 
+/* A socket's path has 107 bytes at most, of which its own name and the VM's folder take some. */
+#define LONGEST_EXPORT_DIR 60
+
+static char *
+default_export_dir (const char *state_dir)
+{
+  g_autofree char *inside = g_build_filename (state_dir, "exports", NULL);
+  if (strlen (inside) <= LONGEST_EXPORT_DIR)
+    return g_steal_pointer (&inside);
+  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, state_dir, -1);
+  digits[12] = '\0';
+  g_autofree char *name = g_strconcat ("backupd-", digits, NULL);
+  return g_build_filename (geteuid () == 0 ? "/run" : g_get_user_runtime_dir (), name, NULL);
+}
+
 static void
 apply_defaults (BkOptions *options)
 {
@@ -240,6 +271,7 @@ apply_defaults (BkOptions *options)
     options->state_dir = default_state_dir ();
   if (options->scratch_dir == NULL)
     options->scratch_dir = g_build_filename (options->state_dir, "scratch", NULL);
+  options->export_dir = default_export_dir (options->state_dir);
   if (options->listen == NULL || options->listen[0] == NULL) {
     g_strfreev (options->listen);
     options->listen = default_listen ();
@@ -265,6 +297,7 @@ bk_options_free (BkOptions *options)
 {
   g_free (options->state_dir);
   g_free (options->scratch_dir);
+  g_free (options->export_dir);
   g_strfreev (options->listen);
   g_free (options);
 }

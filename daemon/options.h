@@ -11,7 +11,9 @@ typedef struct {
   char *state_dir;          /* absolute */
   char *scratch_dir;        /* absolute */
   GStrv listen;             /* never empty */
+  char *export_dir;         /* absolute, and short: for sockets */
   uint64_t scratch_reserve; /* 0: the queue's default */
+  uint64_t trash_seconds;   /* 0: the queue's default */
   unsigned max_running;     /* 0: the queue's default */
   bool verbose;
   bool version; /* only say it */

@@ -196,6 +196,38 @@ bk_fsio_create_file (const char *path, GError **error)
   return FALSE;
 }
 
+gboolean
+bk_fsio_write_at (int fd, const char *path, const void *data, size_t length, uint64_t offset, GError **error)
+{
+  for (size_t done = 0; done < length;) {
+    ssize_t n = fault () ? -1 : pwrite (fd, (const char *)data + done, length - done, (off_t)(offset + done));
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return bk_error_set_errno (error, errno, "cannot write to '%s'", path);
+    done += (size_t)n;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_fsio_read_at (int fd, const char *path, void *data, size_t length, uint64_t offset, GError **error)
+{
+  for (size_t done = 0; done < length;) {
+    ssize_t n = fault () ? -1 : pread (fd, (char *)data + done, length - done, (off_t)(offset + done));
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return bk_error_set_errno (error, errno, "cannot read '%s'", path);
+    if (n == 0) {
+      g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' ends at %" PRIu64 ", which is too early", path, offset + done);
+      return FALSE;
+    }
+    done += (size_t)n;
+  }
+  return TRUE;
+}
+
 static gboolean
 read_all (int fd, const char *path, GByteArray *bytes, size_t limit, GError **error)
 {

@@ -28,6 +28,10 @@ gboolean bk_fsio_write_json (const char *path, json_object *json, GError **error
 /* Makes an empty file that must not exist (CONFLICT), mode 0600. Not synced: it is about to be filled. */
 gboolean bk_fsio_create_file (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Writes or reads all of @length bytes at @offset of an open file; a read behind the end is CORRUPT. */
+gboolean bk_fsio_write_at (int fd, const char *path_for_errors, const void *data, size_t length, uint64_t offset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_fsio_read_at (int fd, const char *path_for_errors, void *data, size_t length, uint64_t offset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Reads a file of at most @limit bytes, NUL-terminated behind the content. CORRUPT when it is longer. */
 gboolean bk_fsio_read_file (const char *path, size_t limit, char **data, size_t *length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

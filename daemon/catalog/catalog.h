@@ -38,7 +38,7 @@ GPtrArray *bk_catalog_list_vms (BkCatalog *catalog, GError **error) G_GNUC_WARN_
 /* Its checkpoints go too; jobs and backups stay. NOT_FOUND. */
 gboolean bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* --- repositories (name, type, path, created_at are kept) --- */
+/* --- repositories (name, type, path, passphrase_file, key_file, created_at are kept) --- */
 gboolean bk_catalog_add_repository (BkCatalog *catalog, const BkRepositoryInfo *repository, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* CONFLICT */
 GPtrArray *bk_catalog_list_repositories (BkCatalog *catalog, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Its backups leave the catalog; nothing on disk is touched. NOT_FOUND. */

@@ -6,13 +6,15 @@ bk_catalog_add_repository (BkCatalog *catalog, const BkRepositoryInfo *repositor
 {
   g_autoptr (GError) inner = NULL;
   g_autoptr (BkStatement) insert = bk_statement_new (catalog->sql,
-      "INSERT INTO repository (name, type, path, created_at) VALUES (?, ?, ?, ?)", error);
+      "INSERT INTO repository (name, type, path, created_at, passphrase_file, key_file) VALUES (?, ?, ?, ?, ?, ?)", error);
   if (insert == NULL)
     return FALSE;
   bk_statement_bind_text (insert, repository->name);
   bk_statement_bind_text (insert, repository->type);
   bk_statement_bind_text (insert, repository->path);
   bk_statement_bind_int (insert, repository->created_at);
+  bk_statement_bind_text (insert, repository->passphrase_file);
+  bk_statement_bind_text (insert, repository->key_file);
   if (bk_statement_run (insert, &inner))
     return TRUE;
   if (g_error_matches (inner, BK_ERROR, BK_ERROR_CONFLICT))
@@ -31,6 +33,8 @@ repository_of_row (BkStatement *row)
   repository->type = g_strdup (bk_statement_text (row, 1));
   repository->path = g_strdup (bk_statement_text (row, 2));
   repository->created_at = bk_statement_int (row, 3);
+  repository->passphrase_file = g_strdup (bk_statement_text (row, 4));
+  repository->key_file = g_strdup (bk_statement_text (row, 5));
   return repository;
 }
 
@@ -38,7 +42,7 @@ GPtrArray *
 bk_catalog_list_repositories (BkCatalog *catalog, GError **error)
 {
   g_autoptr (BkStatement) select = bk_statement_new (catalog->sql,
-      "SELECT name, type, path, created_at FROM repository ORDER BY name", error);
+      "SELECT name, type, path, created_at, passphrase_file, key_file FROM repository ORDER BY name", error);
   if (select == NULL)
     return NULL;
   g_autoptr (GPtrArray) repositories = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_repository_info_free);

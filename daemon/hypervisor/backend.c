@@ -54,6 +54,7 @@ bk_vm_state_free (BkVmState *state)
     return;
   g_free (state->status);
   g_free (state->version);
+  g_free (state->no_pull);
   g_clear_pointer (&state->disks, g_ptr_array_unref);
   g_free (state);
 }
@@ -184,6 +185,44 @@ bk_backend_close (BkBackend *backend, BkRun *run, GError **error)
   assert_run (run);
   g_assert (disks_in_state (run, "running") == 0);
   return checked (backend->ops->close (backend, run, error), error);
+}
+
+static void
+assert_exported (const BkRun *run)
+{
+  g_assert (run->nbd_address != NULL);
+  for (guint i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = g_ptr_array_index (run->disks, i);
+    bool increment = g_strcmp0 (disk->sync, "bitmap") == 0;
+    if (bk_run_disk_has_failed (disk))
+      continue;
+    g_assert ((disk->export_name == NULL) == (disk->frozen_path != NULL));
+    g_assert (increment == (disk->dirty_context != NULL));
+    g_assert (disk->frozen_path == NULL || increment == (disk->map_export != NULL));
+  }
+}
+
+gboolean
+bk_backend_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
+{
+  g_assert (backend->ops->export != NULL);
+  assert_run (run);
+  g_assert (bk_run_is_pull (run) && run->point_in_time != 0 && run->export_folder != NULL);
+  if (is_cancelled (cancellable, error) || !checked (backend->ops->export (backend, run, cancellable, error), error))
+    return FALSE;
+  g_assert (disks_in_state (run, "failed") < run->disks->len);
+  assert_exported (run);
+  return TRUE;
+}
+
+gboolean
+bk_backend_check_frozen (BkBackend *backend, BkRun *run, GError **error)
+{
+  g_assert (backend->ops->check_frozen != NULL);
+  assert_run (run);
+  g_assert (bk_run_is_pull (run) && run->point_in_time != 0);
+  assert_exported (run);
+  return checked (backend->ops->check_frozen (backend, run, error), error);
 }
 
 /* release and rollback serve recovery too, where a run may be in any state. */

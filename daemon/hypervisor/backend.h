@@ -14,6 +14,7 @@
  *   snapshot  the point in time  release, rollback
  *   start, wait ...              release, rollback
  *   close     targets complete   release, rollback
+ *   export, check_frozen ...     release, rollback         (mode pull, instead of start, wait and close)
  *   release   VM as before       (rollback of the checkpoint bitmaps of failed disks)
  *
  * release and rollback look at what is there, not at what was done: they do nothing when there is nothing to
@@ -32,6 +33,8 @@ typedef struct {
   char *version; /* of the hypervisor */
   GPtrArray *disks; /* BkDisk */
   bool snapshot_push; /* the copy-before-write way is possible */
+  bool pull;          /* and exports of it are; see also no_pull of each disk */
+  char *no_pull;      /* why not, in words; NULL else */
 } BkVmState;
 void bk_vm_state_free (BkVmState *state);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmState, bk_vm_state_free)
@@ -55,6 +58,8 @@ typedef struct {
   gboolean (*pause) (BkBackend *backend, BkRun *run, bool pause, GError **error);
   gboolean (*set_speed) (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
   gboolean (*close) (BkBackend *backend, BkRun *run, GError **error);
+  gboolean (*export) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+  gboolean (*check_frozen) (BkBackend *backend, BkRun *run, GError **error);
   gboolean (*release) (BkBackend *backend, BkRun *run, GError **error);
   gboolean (*rollback) (BkBackend *backend, BkRun *run, bool all, GError **error);
   gboolean (*checkpoint_create) (BkBackend *backend, BkRun *run, GError **error);
@@ -100,8 +105,22 @@ gboolean bk_backend_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, G
  * fails is marked failed. The caller still has to fsync the files. */
 gboolean bk_backend_close (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Cancels what still runs and takes away all that the run put into the VM, but the checkpoint's bitmaps.
- * Continues the guest if the run stopped it. */
+/* Mode pull, after snapshot and instead of start: stops the parents of the new bitmaps and offers the frozen disks to
+ * readers, see the members of BkRun and BkRunDisk for where. A disk that cannot be exported is marked failed and left
+ * out, the others are "running"; when none is left the call fails.
+ * CONFLICT: another program uses QEMU's only NBD server. INVALID: nbd_listen, tls or the folder is no good. */
+gboolean bk_backend_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Mode pull, while a reader reads (about once a second) and always after its last byte: whether what it has read until
+ * now is the point in time. QEMU tells of a broken snapshot by no event, and shows the guest's new data from then on.
+ * A disk that is not marked failed after TRUE is proven good up to the begin of this call. One whose snapshot broke is
+ * marked failed: NO_SPACE (scratch was full or too slow), else FAILED; its export ends, and readers get errors. FALSE (UNREACHABLE mostly): nothing is
+ * proven; ask again, or fail. For third parties it also starts again what stands between them and QEMU, if that has died. */
+gboolean bk_backend_check_frozen (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Cancels what still runs and takes away all that the run put into the VM, but the checkpoint's bitmaps; ends its
+ * exports. Continues the guest if the run stopped it. The caller's own readers are closed before: one that stays with
+ * replies unread makes it fail with UNREACHABLE after some seconds, to be tried again; it never waits inside QEMU. */
 gboolean bk_backend_release (BkBackend *backend, BkRun *run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Gives the dirty bits back: merges the new bitmap into its parent, which records again, and removes it. For

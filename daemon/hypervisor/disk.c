@@ -28,6 +28,7 @@ bk_disk_free (BkDisk *disk)
   g_free (disk->why_not);
   g_free (disk->in_use);
   g_free (disk->blocked);
+  g_free (disk->no_pull);
   g_clear_pointer (&disk->bitmaps, g_ptr_array_unref);
   g_free (disk);
 }

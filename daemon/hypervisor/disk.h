@@ -35,6 +35,7 @@ typedef struct {
   char *in_use;     /* our filter or job on it: prefix of the run ("bkd-1a2b3c-42"), or NULL */
   char *blocked;  /* another program's job on it, in words; NULL else. A filter inserted now would kill the VM
                    * when that job ends */
+  char *no_pull;  /* why this disk cannot be pulled though the VM can; NULL else */
   GPtrArray *bitmaps; /* BkBitmap; named ones only */
 } BkDisk;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (up to the point in time
- * and the begin of the copy), qmp-copy.c (while it copies), qmp-sweep.c (the way back).
+ * and the begin of the copy), qmp-copy.c (while it copies), qmp-pull.c (what a pull does instead), qmp-nbd.c (the
+ * server that pulls share), qmp-sweep.c (the way back).
  */
 #pragma once
 
@@ -31,6 +32,16 @@ void bk_qmp_backend_cut_targets (BkQmpBackend *self, const BkRun *run, const cha
 void bk_qmp_backend_keep_socket (BkQmpBackend *self, const char *node, GSocketConnection *connection);
 void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
 
+/* The iothread (QOM path) of the guest device @qdev or of the controller that it is on; *@iothread is NULL when there
+ * is none. (transfer full) */
+gboolean bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error);
+
+/* The QEMU that was connected last is no more. Any thread. */
+bool bk_qmp_backend_vm_has_ended (BkQmpBackend *self);
+/* Waits some seconds for a connection that is just coming up; when QEMU has ended only a moment, for the next one.
+ * UNREACHABLE, CANCELLED. Worker threads. */
+gboolean bk_qmp_backend_wait_ready (BkQmpBackend *self, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* All three queries of the block graph. */
 typedef struct {
   BkBlockReplies replies;
@@ -42,6 +53,24 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BkQmpGraph, bk_qmp_graph_clear)
 gboolean bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+
+/* Makes node @node of the file behind @fd, which stays the caller's: QEMU needs no right to the path, and an unlinked
+ * file works as well. */
+gboolean bk_qmp_push_add_fd_file (BkQmpBackend *self, int fd, const char *driver, const char *node, const char *opaque, GCancellable *cancellable, GError **error);
+
+/* The scratch of a pull. */
+gboolean bk_qmp_pull_add_scratch (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_pull_export (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+gboolean bk_qmp_pull_check_frozen (BkBackend *backend, BkRun *run, GError **error);
+/* Why no disk of this QEMU can be pulled, in words; NULL when it can. (transfer full) */
+char *bk_qmp_pull_obstacle (const BkQmpFeatures *features);
+/* Why @disk cannot be, though others can; @status: that of the VM; @pid: its QEMU, 0 = not known. (transfer full) */
+char *bk_qmp_pull_disk_obstacle (const BkQmpFeatures *features, const char *status, pid_t pid, const BkDisk *disk);
+
+/* Ends what readers see of @run. With the graph lock held. */
+gboolean bk_qmp_pull_end (BkQmpBackend *self, BkRun *run, GError **error);
+/* What can be done of that when the VM does not answer. */
+void bk_qmp_pull_end_without_vm (BkRun *run);
 
 gboolean bk_qmp_copy_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_copy_pause (BkBackend *backend, BkRun *run, bool pause, GError **error);

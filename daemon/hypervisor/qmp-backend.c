@@ -2,11 +2,13 @@
 #include "qmp-backend-private.h"
 
 #include "nbd-uri.h"
+#include "pid.h"
 
 #include <string.h>
 
 /* A VM that is just being reconnected to is worth a short wait, one that is off is not. */
 #define READY_TIMEOUT_MS 5000
+#define OFF_TIMEOUT_MS 500 /* its next QEMU may listen already */
 
 static BkLink
 link_of (BkQmpState state)
@@ -153,20 +155,75 @@ device_path (const char *qdev)
 }
 
 static gboolean
-add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error)
+has_iothreads (BkQmpBackend *self, bool *has, GCancellable *cancellable, GError **error)
 {
   g_autoptr (json_object) iothreads = NULL;
   if (!bk_qmp_query (self->client, BK_QMP_QUERY_IOTHREADS, &iothreads, cancellable, error))
     return FALSE;
-  if (json_object_array_length (iothreads) == 0)
+  *has = json_object_is_type (iothreads, json_type_array) && json_object_array_length (iothreads) > 0;
+  return TRUE;
+}
+
+/* A virtio-blk device has its own; a disk on a bus ("/machine/peripheral/scsi0/virtio-backend/scsi0.0") that of the
+ * controller, which is above the bus in the tree. */
+static gboolean
+iothread_of (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *device = device_path (qdev);
+  g_autofree char *path = NULL;
+  if (!bk_qmp_qom_get_string (self->client, device, "iothread", iothread, cancellable, error))
+    return FALSE;
+  if (*iothread != NULL)
     return TRUE;
-  for (unsigned i = 0; i < disks->len; i++) {
-    BkDisk *disk = disks->pdata[i];
-    g_autofree char *path = device_path (disk->qdev);
-    if (*disk->qdev && !bk_qmp_qom_get_string (self->client, path, "iothread", &disk->iothread, cancellable, error))
+  if (!bk_qmp_qom_get_string (self->client, device, "parent_bus", &path, cancellable, error))
+    return FALSE;
+  for (char *slash = path ? strrchr (path, '/') : NULL; slash != NULL && slash != path && *iothread == NULL; slash = strrchr (path, '/')) {
+    *slash = '\0';
+    if (!bk_qmp_qom_get_string (self->client, path, "iothread", iothread, cancellable, error))
       return FALSE;
   }
   return TRUE;
+}
+
+gboolean
+bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error)
+{
+  bool has = false;
+  *iothread = NULL;
+  return has_iothreads (self, &has, cancellable, error) && (!has || iothread_of (self, qdev, iothread, cancellable, error));
+}
+
+static gboolean
+add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error)
+{
+  bool has = false;
+  if (!has_iothreads (self, &has, cancellable, error))
+    return FALSE;
+  for (unsigned i = 0; has && i < disks->len; i++) {
+    BkDisk *disk = disks->pdata[i];
+    if (*disk->qdev && !iothread_of (self, disk->qdev, &disk->iothread, cancellable, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+bool
+bk_qmp_backend_vm_has_ended (BkQmpBackend *self)
+{
+  pid_t pid = bk_qmp_client_peer_pid (self->client);
+  return pid > 0 && bk_qmp_client_state (self->client) != BK_QMP_READY && bk_pid_has_ended (pid);
+}
+
+gboolean
+bk_qmp_backend_wait_ready (BkQmpBackend *self, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GError) off = NULL;
+  if (!bk_qmp_backend_vm_has_ended (self) || bk_qmp_client_wait_ready (self->client, OFF_TIMEOUT_MS, cancellable, &off))
+    return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
+  if (!bk_qmp_backend_vm_has_ended (self)) /* another one is connecting */
+    return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
+  g_propagate_error (error, g_steal_pointer (&off));
+  return FALSE;
 }
 
 static BkVmState *
@@ -176,7 +233,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   g_autoptr (BkVmState) state = g_new0 (BkVmState, 1);
   g_auto (BkQmpGraph) graph = { 0 };
   BkQmpFeatures features;
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error) ||
+  if (!bk_qmp_backend_wait_ready (self, cancellable, error) ||
       !bk_qmp_features (self->client, &features, cancellable, error) ||
       !bk_qmp_query_status (self->client, &state->status, cancellable, error) ||
       !bk_qmp_graph_fetch (self, &graph, cancellable, error))
@@ -186,6 +243,12 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
     return NULL;
   state->version = bk_qmp_client_version (self->client);
   state->snapshot_push = features.snapshot_push;
+  state->no_pull = bk_qmp_pull_obstacle (&features);
+  state->pull = state->no_pull == NULL;
+  for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
+    BkDisk *disk = state->disks->pdata[i];
+    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, bk_qmp_client_peer_pid (self->client), disk);
+  }
   return g_steal_pointer (&state);
 }
 
@@ -203,6 +266,8 @@ static const BkBackendOps qmp_ops = {
   .pause = bk_qmp_copy_pause,
   .set_speed = bk_qmp_copy_set_speed,
   .close = bk_qmp_copy_close,
+  .export = bk_qmp_pull_export,
+  .check_frozen = bk_qmp_pull_check_frozen,
   .release = bk_qmp_sweep_release,
   .rollback = bk_qmp_sweep_rollback,
   .checkpoint_create = bk_qmp_sweep_checkpoint_create,

@@ -1,108 +1,12 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later
- *
- * Who touches what: the socket, its sources, the timer, the wire and the phase belong to the main thread.
- * What workers share with it is below the mutex. Callbacks run without the mutex.
- *
- * A worker puts its requests on the outgoing queue, wakes the main context and waits on the one condition of
- * the client. Its batch lives on its stack: whoever stops waiting takes its calls out of the queues first.
- */
-#include "qmp-client.h"
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "qmp-client-private.h"
 
-#include "qmp-wire.h"
-
-#include <errno.h>
-#include <gio/gunixfdmessage.h>
-#include <gio/gunixsocketaddress.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#define GREETING_MS 2000
-/* QEMU answers qmp_capabilities from its main loop, which may be held up by a drain for some time. */
-#define NEGOTIATION_MS 10000
-#define RETRY_MIN_MS 250
-#define RETRY_MAX_MS 30000
 #define CALL_MS 30000
-#define READ_SIZE (64u << 10)
 
-/* Of the capability negotiation; calls count from 1. */
-#define NEGOTIATION_ID 0
-
-typedef enum {
-  PHASE_IDLE,     /* no socket */
-  PHASE_GREETING, /* connected, nothing heard */
-  PHASE_NEGOTIATION,
-  PHASE_READY,
-} Phase;
-
-/* What one worker waits for. */
-typedef struct {
-  BkQmpClient *client;
-  unsigned open; /* calls without an answer */
-  char *lost;    /* why no more answers will come */
-  bool cancelled;
-} Batch;
-
-/* A command on its way: first in outgoing, then in sent. */
-typedef struct {
-  uint64_t id;
-  Batch *batch;    /* NULL: nobody waits any more, its answer is dropped */
-  BkQmpCall *call;
-  bool oob;
-  bool has_fd;
-  GString *text;
-  size_t done; /* bytes of text that were sent */
-} Request;
-
-struct BkQmpClient {
-  gatomicrefcount references;
-  char *path;
-  GMainContext *context;
-  GThread *thread;
-
-  /* main thread */
-  BkQmpNotify notify;
-  BkQmpEvent event;
-  gpointer user_data;
-  Phase phase;
-  GSocket *socket;
-  GSource *input;
-  GSource *output; /* only while there is something to write that did not fit */
-  GSource *timer;  /* greeting, negotiation, or the pause between two tries */
-  BkQmpWire *wire;
-  unsigned retry_ms;
-
-  GMutex mutex;
-  GCond changed;
-  bool started;
-  bool wake_queued;
-  bool poked;
-  bool has_oob; /* negotiated */
-  BkQmpState state;
-  char *reason;
-  char *version;
-  unsigned generation;
-  pid_t peer_pid;
-  uint64_t last_id;
-  GQueue outgoing; /* Request, to be written */
-  GQueue sent;     /* Request, to be answered */
-  GPtrArray *watches;
-  GBytes *kept;
-  unsigned kept_generation;
-};
-
-struct BkQmpWatch {
-  BkQmpClient *client;
-  char *prefix;
-  bool happened; /* under the client's mutex, as the next */
-  bool woken;
-};
-
-static void connect_now (BkQmpClient *client);
-static void fail_connection (BkQmpClient *client, BkQmpState state, const char *reason);
-
-static void
-request_free (Request *request)
+void
+bk_qmp_request_free (BkQmpRequest *request)
 {
   g_string_free (request->text, TRUE);
   g_free (request);
@@ -116,7 +20,6 @@ bk_qmp_client_new (const char *socket_path)
   client->path = g_strdup (socket_path);
   client->context = g_main_context_ref_thread_default ();
   client->thread = g_thread_self ();
-  client->retry_ms = RETRY_MIN_MS;
   g_mutex_init (&client->mutex);
   g_cond_init (&client->changed);
   client->state = BK_QMP_DOWN;
@@ -142,8 +45,8 @@ bk_qmp_client_unref (BkQmpClient *client)
   if (client == NULL || !g_atomic_ref_count_dec (&client->references))
     return;
   g_assert (client->socket == NULL && client->timer == NULL && client->watches->len == 0);
-  g_queue_clear_full (&client->outgoing, (GDestroyNotify)request_free);
-  g_queue_clear_full (&client->sent, (GDestroyNotify)request_free);
+  g_queue_clear_full (&client->outgoing, (GDestroyNotify)bk_qmp_request_free);
+  g_queue_clear_full (&client->sent, (GDestroyNotify)bk_qmp_request_free);
   g_ptr_array_unref (client->watches);
   g_clear_pointer (&client->kept, g_bytes_unref);
   g_main_context_unref (client->context);
@@ -161,576 +64,6 @@ bk_qmp_client_set_notify (BkQmpClient *client, BkQmpNotify notify, BkQmpEvent ev
   client->notify = notify;
   client->event = event;
   client->user_data = user_data;
-}
-
-/* --- sources --- */
-
-static void
-clear_source (GSource **source)
-{
-  if (*source == NULL)
-    return;
-  g_source_destroy (*source);
-  g_clear_pointer (source, g_source_unref);
-}
-
-static void
-set_timer (BkQmpClient *client, unsigned milliseconds, GSourceFunc function)
-{
-  clear_source (&client->timer);
-  client->timer = g_timeout_source_new (milliseconds);
-  g_source_set_callback (client->timer, function, client, NULL);
-  g_source_attach (client->timer, client->context);
-}
-
-static GSource *
-watch_socket (BkQmpClient *client, GIOCondition condition, GSocketSourceFunc function)
-{
-  GSource *source = g_socket_create_source (client->socket, condition, NULL);
-  g_source_set_callback (source, G_SOURCE_FUNC (function), client, NULL);
-  g_source_attach (source, client->context);
-  return source;
-}
-
-/* --- state --- */
-
-/* Tells workers and watches. With the mutex. */
-static void
-announce (BkQmpClient *client)
-{
-  for (guint i = 0; i < client->watches->len; i++)
-    ((BkQmpWatch *)client->watches->pdata[i])->happened = true;
-  g_cond_broadcast (&client->changed);
-}
-
-/* Returns whether it is another state than before. With the mutex. */
-static bool
-enter (BkQmpClient *client, BkQmpState state, const char *reason)
-{
-  bool other = client->state != state;
-  client->state = state;
-  g_free (client->reason);
-  client->reason = g_strdup (reason);
-  if (state == BK_QMP_READY)
-    client->generation++;
-  announce (client);
-  return other;
-}
-
-/* Last thing to do in a function: the notify function may stop the client. */
-static void
-notify (BkQmpClient *client, BkQmpState state)
-{
-  if (client->notify)
-    client->notify (client, state, client->user_data);
-}
-
-static void
-set_state (BkQmpClient *client, BkQmpState state, const char *reason)
-{
-  g_mutex_lock (&client->mutex);
-  bool other = enter (client, state, reason);
-  g_mutex_unlock (&client->mutex);
-  if (other)
-    notify (client, state);
-}
-
-static void
-lose_requests (GQueue *queue, const char *reason)
-{
-  for (Request *request = g_queue_pop_head (queue); request; request = g_queue_pop_head (queue)) {
-    if (request->batch && request->batch->lost == NULL)
-      request->batch->lost = g_strdup (reason);
-    request_free (request);
-  }
-}
-
-/* Takes the connection down; waiting calls end with @reason. The state changes along, so that no call slips in
- * that would be sent on the next connection. Returns whether it is another state than before. */
-static bool
-drop_connection (BkQmpClient *client, BkQmpState state, const char *reason)
-{
-  clear_source (&client->input);
-  clear_source (&client->output);
-  clear_source (&client->timer);
-  g_clear_pointer (&client->wire, bk_qmp_wire_free);
-  g_clear_object (&client->socket);
-  client->phase = PHASE_IDLE;
-  g_mutex_lock (&client->mutex);
-  client->has_oob = false;
-  lose_requests (&client->outgoing, reason);
-  lose_requests (&client->sent, reason);
-  bool other = enter (client, state, reason);
-  g_mutex_unlock (&client->mutex);
-  return other;
-}
-
-static gboolean
-on_retry (gpointer data)
-{
-  BkQmpClient *client = data;
-  clear_source (&client->timer);
-  connect_now (client);
-  return G_SOURCE_REMOVE;
-}
-
-static void
-fail_connection (BkQmpClient *client, BkQmpState state, const char *reason)
-{
-  bool other = drop_connection (client, state, reason);
-  set_timer (client, client->retry_ms, on_retry);
-  client->retry_ms = MIN (client->retry_ms * 2, RETRY_MAX_MS);
-  if (other)
-    notify (client, state);
-}
-
-/* --- writing --- */
-
-/* QEMU keeps the descriptors of one message only: a second message with some, read before the command of the
- * first has run, would close them. So at most one such command is under way. */
-static bool
-must_hold_back (BkQmpClient *client, const Request *request)
-{
-  if (!request->has_fd || request->done > 0)
-    return false;
-  for (GList *link = client->sent.head; link; link = link->next)
-    if (((Request *)link->data)->has_fd)
-      return true;
-  return false;
-}
-
-static gssize
-send_some (GSocket *socket, Request *request, GError **error)
-{
-  GOutputVector vector = { request->text->str + request->done, request->text->len - request->done };
-  if (!request->has_fd || request->done > 0)
-    return g_socket_send_message (socket, NULL, &vector, 1, NULL, 0, 0, NULL, error);
-  g_autoptr (GSocketControlMessage) message = g_unix_fd_message_new ();
-  if (!g_unix_fd_message_append_fd (G_UNIX_FD_MESSAGE (message), request->call->fd, error))
-    return -1;
-  return g_socket_send_message (socket, NULL, &vector, 1, &message, 1, 0, NULL, error);
-}
-
-/* Writes what can be written; returns whether the socket has to be waited for. A connection that fails here
- * is left to the reading side, which first takes in what the peer had still to say. With the mutex. */
-static bool
-write_requests (BkQmpClient *client)
-{
-  for (Request *request = g_queue_peek_head (&client->outgoing); request;
-       request = g_queue_peek_head (&client->outgoing)) {
-    if (must_hold_back (client, request))
-      return false;
-    g_autoptr (GError) error = NULL;
-    gssize count = send_some (client->socket, request, &error);
-    if (count < 0)
-      return g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK);
-    request->done += (size_t)count;
-    if (request->done == request->text->len)
-      g_queue_push_tail (&client->sent, g_queue_pop_head (&client->outgoing));
-  }
-  return false;
-}
-
-static gboolean on_output (GSocket *socket, GIOCondition condition, gpointer data);
-
-static void
-write_out (BkQmpClient *client)
-{
-  if (client->socket == NULL)
-    return;
-  g_mutex_lock (&client->mutex);
-  bool wait = write_requests (client);
-  g_mutex_unlock (&client->mutex);
-  if (!wait)
-    clear_source (&client->output);
-  else if (client->output == NULL)
-    client->output = watch_socket (client, G_IO_OUT, on_output);
-}
-
-static gboolean
-on_output (GSocket *socket G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpointer data)
-{
-  write_out (data);
-  return G_SOURCE_CONTINUE;
-}
-
-/* --- reading --- */
-
-static const char *
-get_string (json_object *object, const char *member)
-{
-  json_object *value = NULL;
-  if (!json_object_object_get_ex (object, member, &value) || !json_object_is_type (value, json_type_string))
-    return NULL;
-  return json_object_get_string (value);
-}
-
-static bool
-watch_concerns (const BkQmpWatch *watch, json_object *data)
-{
-  static const char *const members[] = { "id", "device", "node-name" };
-  for (size_t i = 0; i < G_N_ELEMENTS (members); i++) {
-    const char *name = get_string (data, members[i]);
-    if (name && g_str_has_prefix (name, watch->prefix))
-      return true;
-  }
-  return false;
-}
-
-static void
-handle_event (BkQmpClient *client, const char *name, json_object *message)
-{
-  json_object *data = NULL;
-  json_object_object_get_ex (message, "data", &data);
-  g_mutex_lock (&client->mutex);
-  for (guint i = 0; i < client->watches->len; i++) {
-    BkQmpWatch *watch = client->watches->pdata[i];
-    watch->happened = watch->happened || watch_concerns (watch, data);
-  }
-  g_cond_broadcast (&client->changed);
-  g_mutex_unlock (&client->mutex);
-  if (client->event)
-    client->event (client, name, data, client->user_data);
-}
-
-/* The request that @message answers. QEMU leaves out the ID when it could not read a command; commands are run
- * in order, except those out of band, so it is the oldest one then. */
-static GList *
-find_request (GQueue *sent, json_object *message)
-{
-  json_object *id = NULL;
-  bool has_id = json_object_object_get_ex (message, "id", &id);
-  for (GList *link = sent->head; link; link = link->next) {
-    const Request *request = link->data;
-    if (has_id ? request->id == json_object_get_uint64 (id) : !request->oob)
-      return link;
-  }
-  return has_id ? NULL : sent->head;
-}
-
-static GError *
-command_error (const char *command, json_object *error)
-{
-  const char *text = get_string (error, "desc");
-  g_autofree char *line = g_strdelimit (g_strdup (text ? text : "no reason given"), "\r\n", ' ');
-  return g_error_new (BK_ERROR, BK_ERROR_FAILED, "QEMU refused '%s': %s", command, g_strstrip (line));
-}
-
-static void
-answer (Request *request, json_object *message)
-{
-  json_object *value = NULL;
-  BkQmpCall *call = request->call;
-  call->answered = TRUE;
-  if (json_object_object_get_ex (message, "error", &value)) {
-    call->error = command_error (call->name, value);
-  } else if (json_object_object_get_ex (message, "return", &value)) {
-    call->result = json_object_get (value);
-    /* json-c's counts are not atomic: the worker gets the only reference, while the message goes here. */
-    json_object_object_del (message, "return");
-  }
-  request->batch->open--;
-}
-
-static void
-handle_reply (BkQmpClient *client, json_object *message)
-{
-  g_mutex_lock (&client->mutex);
-  GList *link = find_request (&client->sent, message);
-  Request *request = link ? link->data : NULL;
-  if (link)
-    g_queue_delete_link (&client->sent, link);
-  if (request && request->batch)
-    answer (request, message);
-  g_clear_pointer (&request, request_free);
-  g_cond_broadcast (&client->changed);
-  g_mutex_unlock (&client->mutex);
-  write_out (client); /* a command with a descriptor may have waited for this one */
-}
-
-static gboolean
-on_silence (gpointer data)
-{
-  BkQmpClient *client = data;
-  bool greeted = client->phase != PHASE_GREETING;
-  g_autofree char *reason
-      = greeted ? g_strdup_printf ("QEMU at '%s' does not answer", client->path)
-                : g_strdup_printf ("monitor '%s' is busy: another program holds it, or QEMU hangs; give backupd a QMP "
-                                   "socket of its own",
-                                   client->path);
-  fail_connection (client, greeted ? BK_QMP_DOWN : BK_QMP_BUSY, reason);
-  return G_SOURCE_REMOVE;
-}
-
-static bool
-offers_oob (json_object *qmp)
-{
-  json_object *list = NULL;
-  if (!json_object_object_get_ex (qmp, "capabilities", &list) || !json_object_is_type (list, json_type_array))
-    return false;
-  for (size_t i = 0; i < json_object_array_length (list); i++)
-    if (g_strcmp0 (json_object_get_string (json_object_array_get_idx (list, i)), "oob") == 0)
-      return true;
-  return false;
-}
-
-static int
-version_part (json_object *numbers, const char *name)
-{
-  json_object *value = NULL;
-  return json_object_object_get_ex (numbers, name, &value) ? json_object_get_int (value) : 0;
-}
-
-static char *
-read_version (json_object *qmp)
-{
-  json_object *version = NULL, *numbers = NULL;
-  if (!json_object_object_get_ex (qmp, "version", &version)
-      || !json_object_object_get_ex (version, "qemu", &numbers))
-    return NULL;
-  const char *package = get_string (version, "package");
-  bool has_package = package && *package;
-  return g_strdup_printf ("%d.%d.%d%s%s%s", version_part (numbers, "major"), version_part (numbers, "minor"),
-                          version_part (numbers, "micro"), has_package ? " (" : "", has_package ? package : "",
-                          has_package ? ")" : "");
-}
-
-static json_object *
-enable_oob (void)
-{
-  json_object *enable = json_object_new_array ();
-  json_object_array_add (enable, json_object_new_string ("oob"));
-  json_object *arguments = json_object_new_object ();
-  json_object_object_add (arguments, "enable", enable);
-  return arguments;
-}
-
-static void
-handle_greeting (BkQmpClient *client, json_object *qmp)
-{
-  bool oob = offers_oob (qmp);
-  g_autoptr (json_object) arguments = oob ? enable_oob () : NULL;
-  Request *request = g_new0 (Request, 1);
-  request->id = NEGOTIATION_ID;
-  request->text = g_string_new (NULL);
-  bk_qmp_wire_format (request->text, "qmp_capabilities", arguments, NEGOTIATION_ID, FALSE);
-  g_mutex_lock (&client->mutex);
-  g_free (client->version);
-  client->version = read_version (qmp);
-  client->has_oob = oob;
-  g_queue_push_tail (&client->outgoing, request);
-  g_mutex_unlock (&client->mutex);
-  client->phase = PHASE_NEGOTIATION;
-  set_timer (client, NEGOTIATION_MS, on_silence);
-  write_out (client);
-}
-
-static void
-handle_negotiated (BkQmpClient *client, json_object *message)
-{
-  json_object *error = NULL;
-  if (json_object_object_get_ex (message, "error", &error)) {
-    g_autoptr (GError) refusal = command_error ("qmp_capabilities", error);
-    fail_connection (client, BK_QMP_DOWN, refusal->message);
-    return;
-  }
-  g_mutex_lock (&client->mutex);
-  g_queue_clear_full (&client->sent, (GDestroyNotify)request_free);
-  g_mutex_unlock (&client->mutex);
-  clear_source (&client->timer);
-  client->phase = PHASE_READY;
-  client->retry_ms = RETRY_MIN_MS;
-  set_state (client, BK_QMP_READY, "");
-}
-
-static void
-handle_message (BkQmpClient *client, json_object *message)
-{
-  json_object *value = NULL;
-  const char *event = get_string (message, "event");
-  bool is_reply = json_object_object_get_ex (message, "return", NULL) || json_object_object_get_ex (message, "error", NULL);
-  if (client->phase == PHASE_GREETING && json_object_object_get_ex (message, "QMP", &value))
-    handle_greeting (client, value);
-  else if (client->phase == PHASE_GREETING)
-    fail_connection (client, BK_QMP_DOWN, "not a QMP monitor: it did not start with a greeting");
-  else if (client->phase == PHASE_NEGOTIATION && is_reply)
-    handle_negotiated (client, message);
-  else if (client->phase == PHASE_READY && is_reply)
-    handle_reply (client, message);
-  else if (client->phase == PHASE_READY && event)
-    handle_event (client, event, message);
-}
-
-/* Handlers may take the connection down, or up again; @socket tells. */
-static void
-handle_messages (BkQmpClient *client, GSocket *socket)
-{
-  while (client->socket == socket) {
-    g_autoptr (json_object) message = NULL;
-    g_autoptr (GError) error = NULL;
-    if (!bk_qmp_wire_next (client->wire, &message, &error)) {
-      fail_connection (client, BK_QMP_DOWN, error->message);
-      return;
-    }
-    if (message == NULL)
-      return;
-    handle_message (client, message);
-  }
-}
-
-static gboolean
-on_input (GSocket *socket, GIOCondition condition G_GNUC_UNUSED, gpointer data)
-{
-  g_autoptr (BkQmpClient) client = bk_qmp_client_ref (data);
-  g_autofree char *bytes = g_malloc (READ_SIZE);
-  g_autoptr (GError) error = NULL;
-  gssize count = g_socket_receive (socket, bytes, READ_SIZE, NULL, &error);
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
-    return G_SOURCE_CONTINUE;
-  if (count <= 0) {
-    g_autofree char *reason = g_strdup_printf ("QEMU closed the connection at '%s'", client->path);
-    fail_connection (client, BK_QMP_DOWN, reason);
-    return G_SOURCE_REMOVE;
-  }
-  bk_qmp_wire_feed (client->wire, bytes, (size_t)count);
-  handle_messages (client, socket);
-  return client->socket == socket ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
-}
-
-/* --- connecting --- */
-
-static char *
-connect_reason (const char *path, const GError *error)
-{
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
-    return g_strdup_printf ("no such socket '%s'", path);
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED))
-    return g_strdup_printf ("nobody listens on '%s': QEMU has ended, or is not started yet", path);
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED))
-    return g_strdup_printf ("not allowed to connect to '%s'", path);
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
-    return g_strdup_printf ("monitor '%s' is busy: too many programs wait for it already", path);
-  return g_strdup_printf ("cannot connect to '%s': %s", path, error->message);
-}
-
-static GSocket *
-open_socket (const char *path, GError **error)
-{
-  struct sockaddr_un address;
-  if (strlen (path) >= sizeof address.sun_path) {
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "a socket's path may have %zu bytes",
-                 sizeof address.sun_path - 1);
-    return NULL;
-  }
-  g_autoptr (GSocket) socket = g_socket_new (G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, error);
-  if (socket == NULL)
-    return NULL;
-  g_socket_set_blocking (socket, FALSE); /* connecting to a unix socket succeeds or fails at once */
-  g_autoptr (GSocketAddress) to = g_unix_socket_address_new (path);
-  if (!g_socket_connect (socket, to, NULL, error))
-    return NULL;
-  return g_steal_pointer (&socket);
-}
-
-static pid_t
-peer_of (GSocket *socket)
-{
-  struct ucred peer = { 0 };
-  socklen_t length = sizeof peer;
-  if (getsockopt (g_socket_get_fd (socket), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-    return 0;
-  return peer.pid;
-}
-
-static void
-connect_now (BkQmpClient *client)
-{
-  g_autoptr (GError) error = NULL;
-  GSocket *socket = open_socket (client->path, &error);
-  if (socket == NULL) {
-    bool busy = g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK);
-    g_autofree char *reason = connect_reason (client->path, error);
-    fail_connection (client, busy ? BK_QMP_BUSY : BK_QMP_DOWN, reason);
-    return;
-  }
-  client->socket = socket;
-  client->wire = bk_qmp_wire_new (0);
-  client->phase = PHASE_GREETING;
-  client->input = watch_socket (client, G_IO_IN, on_input);
-  set_timer (client, GREETING_MS, on_silence);
-  g_mutex_lock (&client->mutex);
-  client->peer_pid = peer_of (socket);
-  g_mutex_unlock (&client->mutex);
-}
-
-void
-bk_qmp_client_start (BkQmpClient *client)
-{
-  g_mutex_lock (&client->mutex);
-  bool was_started = client->started;
-  client->started = true;
-  g_mutex_unlock (&client->mutex);
-  if (was_started)
-    return;
-  bk_qmp_client_ref (client);
-  client->retry_ms = RETRY_MIN_MS;
-  set_timer (client, 0, on_retry); /* so that notify is never called from within start */
-  set_state (client, BK_QMP_CONNECTING, "connecting");
-}
-
-void
-bk_qmp_client_stop (BkQmpClient *client)
-{
-  g_mutex_lock (&client->mutex);
-  bool was_started = client->started;
-  client->started = false;
-  g_mutex_unlock (&client->mutex);
-  if (!was_started)
-    return;
-  if (drop_connection (client, BK_QMP_DOWN, "the connection was closed by backupd"))
-    notify (client, BK_QMP_DOWN);
-  bk_qmp_client_unref (client);
-}
-
-/* --- waking the main thread --- */
-
-static gboolean
-on_wake (gpointer data)
-{
-  BkQmpClient *client = data;
-  g_mutex_lock (&client->mutex);
-  client->wake_queued = false;
-  bool try_now = client->poked && client->started && client->phase == PHASE_IDLE;
-  client->poked = false;
-  g_mutex_unlock (&client->mutex);
-  if (try_now)
-    on_retry (client);
-  else
-    write_out (client);
-  return G_SOURCE_REMOVE;
-}
-
-/* Not g_main_context_invoke(), which runs the function on the calling thread while the main loop is between
- * two iterations. With the mutex. */
-static void
-wake (BkQmpClient *client)
-{
-  if (client->wake_queued)
-    return;
-  client->wake_queued = true;
-  g_autoptr (GSource) source = g_idle_source_new ();
-  g_source_set_priority (source, G_PRIORITY_DEFAULT);
-  g_source_set_callback (source, on_wake, bk_qmp_client_ref (client), (GDestroyNotify)bk_qmp_client_unref);
-  g_source_attach (source, client->context);
-}
-
-void
-bk_qmp_client_poke (BkQmpClient *client)
-{
-  g_mutex_lock (&client->mutex);
-  client->poked = true;
-  wake (client);
-  g_mutex_unlock (&client->mutex);
 }
 
 /* --- what is known --- */
@@ -807,7 +140,7 @@ typedef bool (*Condition) (BkQmpClient *client, gpointer data);
 static void
 on_cancelled (GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
 {
-  Batch *batch = data;
+  BkQmpBatch *batch = data;
   g_mutex_lock (&batch->client->mutex);
   batch->cancelled = true;
   g_cond_broadcast (&batch->client->changed);
@@ -817,7 +150,7 @@ on_cancelled (GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
 /* Without the mutex, as is the next: a cancellable calls back at once when it is cancelled already, and waits
  * for callbacks when it is disconnected. */
 static gulong
-watch_cancellable (GCancellable *cancellable, Batch *batch)
+watch_cancellable (GCancellable *cancellable, BkQmpBatch *batch)
 {
   return cancellable ? g_cancellable_connect (cancellable, G_CALLBACK (on_cancelled), batch, NULL) : 0;
 }
@@ -831,7 +164,7 @@ unwatch_cancellable (GCancellable *cancellable, gulong handler)
 
 /* Waits until @condition holds, and says whether it does. With the mutex. */
 static bool
-wait_until (Batch *batch, Condition condition, gpointer data, unsigned timeout_ms)
+wait_until (BkQmpBatch *batch, Condition condition, gpointer data, unsigned timeout_ms)
 {
   BkQmpClient *client = batch->client;
   gint64 deadline = g_get_monotonic_time () + timeout_ms * G_TIME_SPAN_MILLISECOND;
@@ -858,12 +191,12 @@ gboolean
 bk_qmp_client_wait_ready (BkQmpClient *client, unsigned timeout_ms, GCancellable *cancellable, GError **error)
 {
   g_assert (g_thread_self () != client->thread);
-  Batch batch = { .client = client };
+  BkQmpBatch batch = { .client = client };
   gulong handler = watch_cancellable (cancellable, &batch);
   g_mutex_lock (&client->mutex);
   if (client->state != BK_QMP_READY) {
     client->poked = true;
-    wake (client);
+    bk_qmp_link_wake (client);
   }
   wait_until (&batch, is_ready_or_stopped, NULL, timeout_ms);
   gboolean ready = client->state == BK_QMP_READY;
@@ -888,9 +221,9 @@ bk_qmp_call_clear (BkQmpCall *call)
 
 /* A command out of band overtakes those that wait, but does not break into one that is half written. */
 static void
-enqueue (BkQmpClient *client, Request *request)
+enqueue (BkQmpClient *client, BkQmpRequest *request)
 {
-  const Request *first = g_queue_peek_head (&client->outgoing);
+  const BkQmpRequest *first = g_queue_peek_head (&client->outgoing);
   if (!request->oob)
     g_queue_push_tail (&client->outgoing, request);
   else
@@ -898,11 +231,11 @@ enqueue (BkQmpClient *client, Request *request)
 }
 
 static void
-submit (Batch *batch, BkQmpCall *calls, unsigned n)
+submit (BkQmpBatch *batch, BkQmpCall *calls, unsigned n)
 {
   BkQmpClient *client = batch->client;
   for (unsigned i = 0; i < n; i++) {
-    Request *request = g_new0 (Request, 1);
+    BkQmpRequest *request = g_new0 (BkQmpRequest, 1);
     request->id = ++client->last_id;
     request->batch = batch;
     request->call = &calls[i];
@@ -913,35 +246,35 @@ submit (Batch *batch, BkQmpCall *calls, unsigned n)
     enqueue (client, request);
   }
   batch->open = n;
-  wake (client);
+  bk_qmp_link_wake (client);
 }
 
 /* The caller goes away: what was not sent never will be, answers to the rest are dropped. */
 static void
-abandon (Batch *batch)
+abandon (BkQmpBatch *batch)
 {
   BkQmpClient *client = batch->client;
   for (GList *link = client->sent.head; link; link = link->next)
-    if (((Request *)link->data)->batch == batch)
-      ((Request *)link->data)->batch = NULL;
+    if (((BkQmpRequest *)link->data)->batch == batch)
+      ((BkQmpRequest *)link->data)->batch = NULL;
   for (GList *link = client->outgoing.head, *next = NULL; link; link = next) {
-    Request *request = link->data;
+    BkQmpRequest *request = link->data;
     next = link->next;
     if (request->batch != batch)
       continue;
     request->batch = NULL;
     if (request->done > 0)
       continue;
-    request_free (request);
+    bk_qmp_request_free (request);
     g_queue_delete_link (&client->outgoing, link);
   }
-  wake (client); /* one of them may have held back others */
+  bk_qmp_link_wake (client); /* one of them may have held back others */
 }
 
 static bool
 is_answered (BkQmpClient *client G_GNUC_UNUSED, gpointer data)
 {
-  const Batch *batch = data;
+  const BkQmpBatch *batch = data;
   return batch->open == 0 || batch->lost;
 }
 
@@ -956,7 +289,7 @@ first_unanswered (const BkQmpCall *calls, unsigned n)
 
 /* With the mutex. */
 static gboolean
-call_all_locked (Batch *batch, BkQmpCall *calls, unsigned n, unsigned timeout_ms, GError **error)
+call_all_locked (BkQmpBatch *batch, BkQmpCall *calls, unsigned n, unsigned timeout_ms, GError **error)
 {
   BkQmpClient *client = batch->client;
   if (batch->cancelled)
@@ -986,7 +319,7 @@ bk_qmp_client_call_all (BkQmpClient *client, BkQmpCall *calls, unsigned n, unsig
                         GCancellable *cancellable, GError **error)
 {
   g_assert (g_thread_self () != client->thread);
-  Batch batch = { .client = client };
+  BkQmpBatch batch = { .client = client };
   gulong handler = watch_cancellable (cancellable, &batch);
   g_mutex_lock (&client->mutex);
   gboolean ok = call_all_locked (&batch, calls, n, timeout_ms > 0 ? timeout_ms : CALL_MS, error);
@@ -1051,7 +384,7 @@ bk_qmp_watch_wait (BkQmpWatch *watch, unsigned timeout_ms, GCancellable *cancell
 {
   BkQmpClient *client = watch->client;
   g_assert (g_thread_self () != client->thread);
-  Batch batch = { .client = client };
+  BkQmpBatch batch = { .client = client };
   gulong handler = watch_cancellable (cancellable, &batch);
   g_mutex_lock (&client->mutex);
   wait_until (&batch, is_over, watch, timeout_ms);

@@ -82,6 +82,24 @@ bk_qmp_query_nodes (BkQmpClient *client, json_object **result, GCancellable *can
 }
 
 gboolean
+bk_qmp_query_size (BkQmpClient *client, const char *node, uint64_t *size, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (json_object) nodes = NULL;
+  if (!bk_qmp_query_nodes (client, &nodes, cancellable, error))
+    return FALSE;
+  size_t n = json_object_is_type (nodes, json_type_array) ? json_object_array_length (nodes) : 0;
+  for (size_t i = 0; i < n; i++) {
+    json_object *entry = json_object_array_get_idx (nodes, i), *image = NULL;
+    if (g_strcmp0 (bk_qmp_get_string (entry, "node-name"), node) != 0 || !json_object_object_get_ex (entry, "image", &image))
+      continue;
+    *size = bk_qmp_get_uint (image, "virtual-size");
+    return TRUE;
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "no node '%s'", node);
+  return FALSE;
+}
+
+gboolean
 bk_qmp_query_status (BkQmpClient *client, char **status, GCancellable *cancellable, GError **error)
 {
   g_autoptr (json_object) result = NULL;

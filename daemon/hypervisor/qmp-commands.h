@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The QMP words that we send or read are in qmp-commands.c, qmp-transaction.c, qmp-job.c and qmp-features.c, and,
- * for replies about disks, in block-graph.c; qmp-client.c has those of the handshake, and of events. Nobody else
- * has any.
+ * The QMP words that we send or read are in qmp-commands.c, qmp-transaction.c, qmp-job.c, qmp-export.c and
+ * qmp-features.c, and, for replies about disks, in block-graph.c; qmp-link.c has those of the handshake, and of events.
+ * Nobody else has any, but gateway.c, which tells another program the same words as options.
  *
  * Two kinds of functions. bk_qmp_X() run one command and block (worker threads; errors as in qmp-client.h).
  * bk_qmp_call_X() fill in a BkQmpCall for a batch. All arguments are copied. NULL strings leave the member out.
@@ -29,6 +29,8 @@ gboolean bk_qmp_query (BkQmpClient *client, const char *command, json_object **r
 #define BK_QMP_QUERY_SCHEMA "query-qmp-schema"
 /* query-named-block-nodes with flat: true */
 gboolean bk_qmp_query_nodes (BkQmpClient *client, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* @size: virtual size of @node in bytes. NOT_FOUND when there is no such node. */
+gboolean bk_qmp_query_size (BkQmpClient *client, const char *node, uint64_t *size, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* @status: (out) (transfer full) "running", "paused", ... */
 gboolean bk_qmp_query_status (BkQmpClient *client, char **status, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* QOM property as a string; *@value NULL when it does not exist or is empty. @path: a QOM path or a device's ID. */

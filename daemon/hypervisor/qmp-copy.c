@@ -5,8 +5,6 @@
  */
 #include "qmp-backend-private.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 /* An NBD target that takes nothing for so long is dead, though its socket is not. The environment may set another
@@ -116,27 +114,15 @@ has_nbd (const BkRun *run)
   return false;
 }
 
-/* A zombie has ended, too: its parent may take its time. */
-static bool
-has_ended (pid_t pid)
-{
-  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", (int)pid);
-  g_autofree char *stat = NULL;
-  if (!g_file_get_contents (path, &stat, NULL, NULL))
-    return kill (pid, 0) != 0 && errno == ESRCH;
-  const char *name_end = strrchr (stat, ')');
-  return name_end != NULL && g_str_has_prefix (name_end, ") Z");
-}
-
 /* Without an answer: a drain may wait for a hung NBD target of ours, which is cut off; QEMU may have ended, and so
  * has the copy; or it is stopped or swapping, and there is nothing to do but wait. */
 static gboolean
 wait_out_silence (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   bool connected = bk_qmp_client_state (self->client) == BK_QMP_READY;
-  pid_t pid = bk_qmp_client_peer_pid (self->client);
-  if (!connected && pid > 0 && has_ended (pid)) {
-    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the VM ended during the copy: QEMU (process %d) is gone", (int)pid);
+  if (bk_qmp_backend_vm_has_ended (self)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the VM ended during the copy: QEMU (process %d) is gone",
+                 (int)bk_qmp_client_peer_pid (self->client));
     return FALSE;
   }
   if (has_nbd (run) && connected)

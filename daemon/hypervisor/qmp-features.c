@@ -77,6 +77,8 @@ bk_qmp_features_read (json_object *schema, BkQmpFeatures *features)
   json_object *add = command_arguments (entries, "blockdev-add");
   json_object *filter = variant (entries, add, "copy-before-write");
   json_object *backup = command_arguments (entries, "blockdev-backup");
+  json_object *export = command_arguments (entries, "block-export-add");
+  json_object *create = type_of (entries, find_in (command_arguments (entries, "blockdev-create"), "members", "name", "options"), "type");
   *features = (BkQmpFeatures){
     .snapshot_push = has_member (filter, "on-cbw-error") && has_member (filter, "cbw-timeout")
                      && variant (entries, add, "snapshot-access") != NULL,
@@ -85,6 +87,9 @@ bk_qmp_features_read (json_object *schema, BkQmpFeatures *features)
     .nbd_open_timeout = has_member (variant (entries, add, "nbd"), "open-timeout"),
     .bitmap_merge = variant (entries, action_type (entries), "block-dirty-bitmap-merge") != NULL,
     .yank = g_hash_table_contains (entries, "yank"),
+    .pull = has_member (variant (entries, export, "nbd"), "bitmaps") && variant (entries, create, "qcow2") != NULL
+            && g_hash_table_contains (entries, "query-block-exports"),
+    .fuse_export = variant (entries, export, "fuse") != NULL,
   };
 }
 

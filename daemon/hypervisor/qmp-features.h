@@ -13,6 +13,8 @@ typedef struct {
   bool nbd_open_timeout;
   bool bitmap_merge;      /* block-dirty-bitmap-merge in transactions */
   bool yank;
+  bool pull;              /* NBD exports with dirty bitmaps, and images made by QEMU itself */
+  bool fuse_export;
 } BkQmpFeatures;
 
 /* Pure: reads the "return" of query-qmp-schema. */

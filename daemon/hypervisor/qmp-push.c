@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The push job on QMP, up to the begin of the copy. Two modes:
+ * The push job on QMP, up to the begin of the copy. (A pull goes the same way up to the point in time: qmp-pull.c.)
+ * Two modes:
  *
  * push: a copy-before-write filter goes above each disk while the guest runs; swapping it in for all disks,
  * with the guest stopped for some milliseconds if there are several, is the point in time. What the guest
@@ -64,41 +65,57 @@ add_checkpoint_bitmaps (BkQmpBackend *self, BkRun *run, GCancellable *cancellabl
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
 }
 
-/* Opens "/dev/fdset/N" as two nodes: the file, and a format above it. QEMU needs no right to the path, and
- * an unlinked file works as well. */
-static gboolean
-add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_node, const char *format, const char *node,
-              uint64_t size, GCancellable *cancellable, GError **error)
+gboolean
+bk_qmp_push_add_fd_file (BkQmpBackend *self, int fd, const char *driver, const char *node, const char *opaque, GCancellable *cancellable,
+                         GError **error)
 {
   int64_t fdset = 0;
-  if (!bk_qmp_add_fd (self->client, fd, node, &fdset, cancellable, error))
+  if (!bk_qmp_add_fd (self->client, fd, opaque, &fdset, cancellable, error))
     return FALSE;
   g_autofree char *name = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, fdset);
-  gboolean added = bk_qmp_add_file (self->client, driver, file_node, name, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  gboolean added = bk_qmp_add_file (self->client, driver, node, name, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
   /* The node has its own duplicate by now; a set without users goes by itself when we disconnect. */
   g_autoptr (GError) ignored = NULL;
   if (!bk_qmp_remove_fd (self->client, fdset, NULL, &ignored))
     g_debug ("remove-fd: %s", ignored->message);
-  if (!added)
+  return added;
+}
+
+/* Two nodes: the file, and a format above it. */
+static gboolean
+add_fd_nodes (BkQmpBackend *self, int fd, const char *driver, const char *file_node, const char *format, const char *node,
+              uint64_t size, GCancellable *cancellable, GError **error)
+{
+  if (!bk_qmp_push_add_fd_file (self, fd, driver, file_node, node, cancellable, error))
     return FALSE;
   if (strcmp (format, "raw") == 0) /* QEMU wants source and target of one size, and devices come in others */
     return bk_qmp_add_raw (self->client, node, file_node, size, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
-  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+  /* What lies above a backing file that QEMU finds nothing in, or was written as zeroes, is read as data. */
+  return bk_qmp_add_format (self->client, format, node, file_node, BK_QMP_CACHE_NO_FLUSH | BK_QMP_DETECT_ZEROES, cancellable, error);
+}
+
+static gboolean
+add_scratch (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  if (bk_run_is_pull (run))
+    return bk_qmp_pull_add_scratch (self, run, disk, cancellable, error);
+  g_autofree char *file = bk_run_name (run, "sf", disk);
+  g_autofree char *scratch = bk_run_name (run, "s", disk);
+  int fd = bk_fsio_open_scratch (run->scratch, disk->size, error);
+  if (fd < 0)
+    return FALSE;
+  gboolean ok = add_fd_nodes (self, fd, "file", file, "raw", scratch, disk->size, cancellable, error);
+  close (fd);
+  return ok;
 }
 
 static gboolean
 add_filter (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
-  g_autofree char *scratch_file = bk_run_name (run, "sf", disk);
   g_autofree char *scratch = bk_run_name (run, "s", disk);
   g_autofree char *filter = bk_run_name (run, "c", disk);
-  int fd = bk_fsio_open_scratch (run->scratch, disk->size, error);
-  if (fd < 0)
-    return FALSE;
-  gboolean ok = add_fd_nodes (self, fd, "file", scratch_file, "raw", scratch, disk->size, cancellable, error) &&
-                bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
-  close (fd);
-  return ok;
+  return add_scratch (self, run, disk, cancellable, error) &&
+         bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
 }
 
 static gboolean
@@ -203,6 +220,31 @@ open_file_target (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, G
   return ok;
 }
 
+/* QEMU uses the socket up with its first attempt, and complains of the second: what it says of that tells nobody anything. */
+static void
+set_nbd_refusal (GError **error, const BkRunDisk *disk, const BkNbdUri *uri, const GError *cause)
+{
+  if (cause->code == BK_ERROR_FAILED)
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the server of '%s' does not give export '%s': it has none of that name, wants TLS, or speaks no NBD",
+                 disk->target, uri->export_name);
+  else
+    g_propagate_error (error, g_error_copy (cause));
+}
+
+static gboolean
+check_nbd_size (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
+{
+  uint64_t size = 0;
+  if (!bk_qmp_query_size (self->client, node, &size, cancellable, error))
+    return FALSE;
+  if (size == disk->size)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+               "the export of '%s' has %" G_GUINT64_FORMAT " bytes, the disk %" G_GUINT64_FORMAT "; make it as large as the disk",
+               disk->target, size, disk->size);
+  return FALSE;
+}
+
 static gboolean
 open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
@@ -212,7 +254,12 @@ open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GC
     return FALSE;
   int fd = g_socket_get_fd (g_socket_connection_get_socket (connection));
   bk_qmp_backend_keep_socket (self, node, g_object_ref (connection));
-  return bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, error);
+  g_autoptr (GError) cause = NULL;
+  if (bk_qmp_add_nbd (self->client, node, fd, uri->export_name, 0, cancellable, &cause))
+    return check_nbd_size (self, disk, node, cancellable, error);
+  g_debug ("%s: %s", disk->target, cause->message);
+  set_nbd_refusal (error, disk, uri, cause);
+  return FALSE;
 }
 
 static gboolean

@@ -151,7 +151,8 @@ release (BkQmpBackend *self, BkRun *run, GError **error)
 {
   g_autofree char *prefix = g_strconcat (run->prefix, "-", NULL);
   g_auto (BkQmpGraph) graph = { 0 };
-  if (!resume_guest (self, run, error) || !end_jobs (self, run, error) || !bk_qmp_graph_fetch (self, &graph, NULL, error))
+  if (!resume_guest (self, run, error) || (bk_run_is_pull (run) && !bk_qmp_pull_end (self, run, error)) ||
+      !end_jobs (self, run, error) || !bk_qmp_graph_fetch (self, &graph, NULL, error))
     return FALSE;
   return remove_temporary_bitmaps (self, run, graph.replies.nodes, error) &&
          remove_snapshots (self, graph.replies.nodes, prefix, error) &&
@@ -161,14 +162,15 @@ release (BkQmpBackend *self, BkRun *run, GError **error)
          bk_qmp_remove_fds_of (self->client, prefix, NULL, error);
 }
 
-#define READY_TIMEOUT_MS 5000
-
 gboolean
 bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error)
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, NULL, error))
+  if (!bk_qmp_backend_wait_ready (self, NULL, error)) {
+    if (bk_run_is_pull (run))
+      bk_qmp_pull_end_without_vm (run);
     return FALSE;
+  }
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
   gboolean ok = release (self, run, error);
   bk_qmp_backend_drop_sockets (self, run);
@@ -181,7 +183,7 @@ static GPtrArray *
 fetch_disks (BkQmpBackend *self, GError **error)
 {
   g_auto (BkQmpGraph) graph = { 0 };
-  if (!bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, NULL, error) ||
+  if (!bk_qmp_backend_wait_ready (self, NULL, error) ||
       !bk_qmp_graph_fetch (self, &graph, NULL, error))
     return NULL;
   return bk_block_graph_disks (&graph.replies, error);

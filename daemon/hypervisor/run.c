@@ -32,12 +32,19 @@ static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, parent_backup, 0),
   STRING (BkRunDisk, backing, 0),
   UINT64 (BkRunDisk, estimated, 0),
+  STRING (BkRunDisk, export_name, 0),
+  STRING (BkRunDisk, dirty_context, 0),
+  STRING (BkRunDisk, frozen_path, 0),
+  STRING (BkRunDisk, canary_path, 0),
+  STRING (BkRunDisk, map_export, 0),
   STRING (BkRunDisk, state, 0),
   OBJECT (BkRunDisk, error, bk_problem_struct, 0),
   UINT64 (BkRunDisk, bytes_total, 0),
   UINT64 (BkRunDisk, bytes_transferred, 0),
   UINT64 (BkRunDisk, bytes_zero, 0),
   UINT64 (BkRunDisk, bytes_stored, 0),
+  UINT64 (BkRunDisk, bytes_different, 0),
+  UINT64 (BkRunDisk, bytes_new, 0),
   END,
 };
 STRUCT (BkRunDisk, bk_run_disk, "disk of a run");
@@ -56,6 +63,13 @@ static const BkField bk_run_fields[] = {
   INT64 (BkRun, point_in_time, 0), /* with its microseconds */
   STRING (BkRun, qemu_version, 0),
   ARRAY (BkRun, disks, bk_run_disk_struct, BK_FIELD_REQUIRED),
+  STRING (BkRun, export_folder, 0),
+  BOOL (BkRun, export, 0),
+  STRING (BkRun, nbd_listen, 0),
+  STRING (BkRun, tls, 0),
+  STRING (BkRun, nbd_address, 0),
+  STRING (BkRun, nbd_tls, 0),
+  STRING (BkRun, nbd_server, 0),
   END,
 };
 STRUCT (BkRun, bk_run, "run");
@@ -63,7 +77,13 @@ STRUCT (BkRun, bk_run, "run");
 bool
 bk_run_is_snapshot (const BkRun *run)
 {
-  return strcmp (run->mode, "push") == 0;
+  return strcmp (run->mode, "push") == 0 || bk_run_is_pull (run);
+}
+
+bool
+bk_run_is_pull (const BkRun *run)
+{
+  return strcmp (run->mode, "pull") == 0;
 }
 
 bool

@@ -7,6 +7,8 @@
  *   PREFIX-s0  scratch (format node)   PREFIX-sf0  its file      PREFIX-c0  copy-before-write filter
  *   PREFIX-a0  snapshot-access         PREFIX-t0   target        PREFIX-tf0 its file
  *   PREFIX-f0  a direct job's filter   PREFIX-j0   the job       PREFIX-inc the temporary bitmap
+ *   PREFIX-m0  an empty node or image that carries PREFIX-inc where the disk's own nodes cannot
+ * and, of exports, PREFIX-x0 (the frozen content), PREFIX-k0 (the canary), PREFIX-l0 (the lock), PREFIX-m0: qmp-pull.c
  *
  * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
  * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER".
@@ -49,16 +51,24 @@ typedef struct {
   char *backing;       /* path of that image relative to the new one, or NULL */
   uint64_t estimated;
 
+  /* where a reader finds it: filled in by bk_backend_export() */
+  char *export_name;   /* on run->nbd_address; NULL when there is a frozen_path */
+  char *dirty_context; /* "qemu:dirty-bitmap:NAME": what changed; NULL when all of it is to be read */
+  char *frozen_path;   /* a file with the frozen content, instead of the export; NULL mostly */
+  char *canary_path;   /* for bk_backend_check_frozen() alone */
+  char *map_export;    /* then: an empty export of the same size on run->nbd_address that has the dirty_context */
+
   /* outcome */
   char *state;    /* planned, running, copied, completed, failed */
   BkProblem *error;
   uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored; /* use bk_run_disk_progress() while it runs */
+  uint64_t bytes_different, bytes_new; /* pull: as in BkJobDisk */
 } BkRunDisk;
 BK_TYPE (BkRunDisk, bk_run_disk)
 
 typedef struct {
   char *prefix;
-  char *mode;    /* push, push-direct */
+  char *mode;    /* push, push-direct, pull */
   char *scratch; /* folder for scratch files */
   uint64_t speed;
   bool compress;
@@ -70,6 +80,17 @@ typedef struct {
   char *qemu_version;
   GPtrArray *disks; /* BkRunDisk */
 
+  /* mode pull: what is asked for */
+  char *export_folder; /* for sockets and mount points: one for all runs of a VM, and of no other; only for us (0700); with a short path */
+  bool export;         /* for a third party, who may stall and must not hurt the VM */
+  char *nbd_listen;    /* export: "tcp:HOST:PORT", port 0 = any; NULL = a unix socket in export_folder */
+  char *tls;           /* export: folder with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
+
+  /* mode pull: filled in by bk_backend_export() */
+  char *nbd_address; /* "unix:PATH" or "tcp:HOST:PORT": where readers connect to */
+  char *nbd_tls;     /* what they have to speak there: "psk", "x509" (both sides show certificates) or NULL */
+  char *nbd_server;  /* socket of QEMU's own NBD server */
+
   /* not in the JSON form: for stall detection */
   bool user_paused;
   const BkRunDisk *stopped; /* whose job QEMU has paused for an error (on_*_error: stop), as of the last wait; or NULL */
@@ -79,8 +100,9 @@ typedef struct {
 } BkRun;
 BK_TYPE (BkRun, bk_run)
 
-/* Mode push: it reads a snapshot; push-direct else. */
+/* Modes push and pull: what is read is a snapshot. */
 bool bk_run_is_snapshot (const BkRun *run);
+bool bk_run_is_pull (const BkRun *run);
 bool bk_run_disk_is_nbd (const BkRunDisk *disk); /* its target */
 
 /* "PREFIX-ROLEINDEX"; (transfer full) */

@@ -19,13 +19,17 @@ describe_disk (const BkRunDisk *disk, bool in_repository, const char *id)
   row->error = bk_struct_copy (&bk_problem_struct, disk->error);
   if (failed)
     return row;
-  row->file = in_repository ? g_path_get_basename (disk->target) : g_strdup (disk->target);
-  row->format = g_strdup (disk->target_format);
+  row->bytes_different = disk->bytes_different;
+  row->bytes_new = disk->bytes_new;
+  row->checkpoint = disk->bitmap ? g_strdup (id) : NULL;
   row->bytes_transferred = disk->bytes_transferred;
   row->bytes_zero = disk->bytes_zero;
   row->bytes_stored = disk->bytes_stored;
+  if (disk->target == NULL)
+    return row; /* in packs: no file of its own, and stands on no other */
+  row->file = in_repository ? g_path_get_basename (disk->target) : g_strdup (disk->target);
+  row->format = g_strdup (disk->target_format);
   row->parent = g_strdup (disk->parent_backup);
-  row->checkpoint = disk->bitmap ? g_strdup (id) : NULL;
   return row;
 }
 

@@ -46,8 +46,6 @@ check_words (const BkBackupRequest *request, GError **error)
 static gboolean
 check_supported (const BkBackupRequest *request, GError **error)
 {
-  if (is (request->mode, "pull"))
-    return refuse (error, "mode pull is not in this version; use push");
   if (is (request->quiesce, "agent"))
     return refuse (error, "quiesce 'agent' is not in this version: the guest agent is not supported yet; use 'none'");
   if (is (request->sync, "none"))

@@ -3,6 +3,7 @@
 
 #include "fsio.h"
 #include "image.h"
+#include "output-sink.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -48,8 +49,8 @@ make_image (BkRunDisk *disk, const BkBackupRequest *request, GError **error)
   return bk_image_create (disk->target, disk->target_format, disk->size, disk->backing, request->force, error);
 }
 
-static gboolean
-make_folder (const BkRun *run, const BkBackupRequest *request, GError **error)
+gboolean
+bk_backup_target_make_folder (const BkRun *run, const BkBackupRequest *request, GError **error)
 {
   if (request->target == NULL || run->disks->len < 2 || strstr (request->target, "://") != NULL)
     return TRUE;
@@ -59,7 +60,7 @@ make_folder (const BkRun *run, const BkBackupRequest *request, GError **error)
 gboolean
 bk_backup_target_make (BkRun *run, const BkBackupRequest *request, GError **error)
 {
-  if (!make_folder (run, request, error))
+  if (!bk_backup_target_make_folder (run, request, error))
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
@@ -69,6 +70,28 @@ bk_backup_target_make (BkRun *run, const BkBackupRequest *request, GError **erro
     return FALSE;
   }
   return TRUE;
+}
+
+static char *
+temporary_of (const BkRunDisk *disk)
+{
+  return g_strconcat (disk->target, ".part", NULL);
+}
+
+gboolean
+bk_backup_target_clean (const BkRunDisk *disk, GError **error)
+{
+  if (disk->target == NULL || bk_output_kind (disk->target) != BK_OUTPUT_FILE)
+    return TRUE;
+  g_autofree char *temporary = temporary_of (disk);
+  return bk_fsio_remove (temporary, error);
+}
+
+BkSink *
+bk_backup_target_sink (const BkRunDisk *disk, const BkBackupRequest *request, GError **error)
+{
+  g_autofree char *temporary = temporary_of (disk);
+  return bk_output_sink_new (disk->target, temporary, disk->target_format, disk->size, request->force, error);
 }
 
 gboolean

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "delete-job.h"
 
+#include "archive.h"
 #include "checkpoint-fold.h"
 #include "checkpoint-forget.h"
 
 #include <string.h>
 
 typedef struct {
-  BkArchive *archive;
+  BkStore *store; /* NULL: a target of its own */
   BkVm *vm;
   BkBackupInfo *backup;
   GStrv children;   /* found on the main thread when the job starts */
@@ -17,10 +18,10 @@ typedef struct {
 } Delete;
 
 gpointer
-bk_delete_job_data_new (BkArchive *archive, BkVm *vm, const BkBackupInfo *backup)
+bk_delete_job_data_new (BkStore *store, BkVm *vm, const BkBackupInfo *backup)
 {
   Delete *self = g_new0 (Delete, 1);
-  self->archive = archive ? bk_archive_ref (archive) : NULL;
+  self->store = store ? bk_store_ref (store) : NULL;
   self->vm = vm ? bk_vm_ref (vm) : NULL;
   self->backup = bk_struct_copy (&bk_backup_info_struct, backup);
   return self;
@@ -30,7 +31,7 @@ static void
 delete_free (gpointer data)
 {
   Delete *self = data;
-  g_clear_pointer (&self->archive, bk_archive_unref);
+  g_clear_pointer (&self->store, bk_store_unref);
   g_clear_pointer (&self->vm, bk_vm_unref);
   bk_backup_info_free (self->backup);
   g_strfreev (self->children);
@@ -72,8 +73,8 @@ static gboolean
 work_detach (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   Delete *self = data;
-  for (size_t i = 0; self->archive && self->children[i]; i++) {
-    if (!bk_archive_detach (self->archive, self->backup->vm, self->backup->id, self->children[i], on_progress, self, cancellable, error)) {
+  for (size_t i = 0; self->store && self->children[i]; i++) {
+    if (!bk_archive_detach (bk_store_archive (self->store), self->backup->vm, self->backup->id, self->children[i], on_progress, self, cancellable, error)) {
       g_prefix_error (error, "backup %s: ", self->children[i]);
       return FALSE;
     }
@@ -86,8 +87,8 @@ static gboolean
 record_detach (BkJob *job, gpointer data, GError **error)
 {
   Delete *self = data;
-  for (size_t i = 0; self->archive && self->children[i]; i++) {
-    g_autoptr (BkBackupInfo) child = bk_archive_read (self->archive, self->backup->vm, self->children[i], error);
+  for (size_t i = 0; self->store && self->children[i]; i++) {
+    g_autoptr (BkBackupInfo) child = bk_store_read (self->store, self->backup->vm, self->children[i], error);
     if (child == NULL)
       return FALSE;
     g_free (child->repository);
@@ -130,7 +131,7 @@ work_remove (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable 
 {
   Delete *self = data;
   g_autoptr (GError) failure = NULL;
-  if (self->archive == NULL || bk_archive_remove (self->archive, self->backup->vm, self->backup->id, &failure) ||
+  if (self->store == NULL || bk_store_remove (self->store, self->backup->vm, self->backup->id, &failure) ||
       g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&failure));

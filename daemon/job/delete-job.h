@@ -8,12 +8,12 @@
  */
 #pragma once
 
-#include "archive.h"
 #include "job.h"
+#include "store.h"
 #include "vm-registry.h"
 
 extern const BkJobKind bk_delete_job_kind;
 
-/* @archive: NULL for a backup to a target of its own. @vm: NULL when not registered any more. All are
+/* @store: NULL for a backup to a target of its own. @vm: NULL when not registered any more. All are
  * referenced or copied. */
-gpointer bk_delete_job_data_new (BkArchive *archive, BkVm *vm, const BkBackupInfo *backup);
+gpointer bk_delete_job_data_new (BkStore *store, BkVm *vm, const BkBackupInfo *backup);

@@ -211,6 +211,8 @@ set_state (BkJob *job, const char *state)
   if (strcmp (info->state, state) == 0)
     return;
   g_message ("job %s: %s", info->id, state);
+  if (strcmp (info->state, "queued") == 0)
+    g_clear_pointer (&info->reason, g_free); /* of the wait */
   g_free (info->state);
   info->state = g_strdup (state);
 }
@@ -513,6 +515,18 @@ run_step (BkJob *job)
 }
 
 void
+bk_job_set_waiting (BkJob *job, const char *why)
+{
+  BkJobInfo *info = job->record->info;
+  g_assert (strcmp (info->state, "queued") == 0);
+  if (g_strcmp0 (info->reason, why) == 0)
+    return;
+  g_free (info->reason);
+  info->reason = g_strdup (why);
+  publish (job);
+}
+
+void
 bk_job_start (BkJob *job)
 {
   BkJobInfo *info = job->record->info;
@@ -621,8 +635,14 @@ adopt (BkJob *job)
     hand_over (job, BK_VERB_PAUSE, 0);
 }
 
+static const char *
+why_undone (const BkJob *job)
+{
+  return job->kind->why_undone ? job->kind->why_undone : "the daemon was stopped in the middle; start the job again";
+}
+
 void
-bk_job_recover (BkJob *job, const char *why)
+bk_job_recover (BkJob *job)
 {
   BkJobInfo *info = job->record->info;
   bool undone = bk_job_was_undone (info);
@@ -640,7 +660,7 @@ bk_job_recover (BkJob *job, const char *why)
   if (job->cancelled)
     set_cancelled (job);
   if (!bk_job_is_over (job) && !undone) {
-    g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_FAILED, "%s", why);
+    g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_FAILED, "%s", why_undone (job));
     mark_step (job, job->step, "failed");
     set_error (job, error);
   }

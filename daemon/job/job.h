@@ -47,6 +47,7 @@ typedef struct {
   const char *name; /* backup, restore, delete */
   const BkStep *steps; /* ended by a NULL name */
   const char *adopt_from; /* a job found in this step or a later one after a restart goes on with it; NULL = never */
+  const char *why_undone; /* what is said of a job that was found before that step; NULL where there is none */
   bool restart;           /* found unfinished after a restart of the daemon, it is queued again from the first step */
   unsigned verbs;         /* bit mask of 1 << BkVerb that the kind knows in state running and paused */
   json_object *(*to_json) (gpointer data);             /* what goes into the catalog; (transfer full) */
@@ -81,10 +82,12 @@ bool bk_job_is_working (BkJob *job); /* a worker is at it */
 /* A copy with actions and progress as of now, for the API. (transfer full) */
 BkJobInfo *bk_job_snapshot (BkJob *job);
 
+/* Why a queued job is not started yet: its reason until it is. */
+void bk_job_set_waiting (BkJob *job, const char *why);
 /* From queued to the first step. */
 void bk_job_start (BkJob *job);
-/* After a restart: goes on, or undoes with @why as the error. */
-void bk_job_recover (BkJob *job, const char *why);
+/* After a restart: goes on, or undoes with the kind's why_undone as the error. */
+void bk_job_recover (BkJob *job);
 /* True for the row of a job whose undo had begun: it can only be undone further. */
 bool bk_job_was_undone (const BkJobInfo *info);
 /* Tries the undo again for a job that is over but not settled. */

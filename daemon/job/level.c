@@ -64,6 +64,18 @@ was_other_disk (const BkDisk *disk, const BkBackupInfo *backup)
   return NULL;
 }
 
+/* (transfer full) */
+static char *
+why_not_on (const Search *search, const BkCheckpointInfo *checkpoint)
+{
+  const char *other = was_other_disk (search->disk, search->backup);
+  if (other)
+    return g_strdup_printf ("its image '%s' was that of disk '%s' when checkpoint '%s' was made", search->disk->file, other, checkpoint->id);
+  if (search->input->dedup && search->backup->damaged)
+    return g_strdup_printf ("backup '%s' is damaged, and heals when all of the disk is read", search->backup->id);
+  return NULL;
+}
+
 static bool
 try_link (Search *search, unsigned index)
 {
@@ -74,12 +86,8 @@ try_link (Search *search, unsigned index)
   search->backup = backup_of (search, checkpoint);
   if (search->backup == NULL)
     return false;
-  const char *other = was_other_disk (search->disk, search->backup);
-  if (other == NULL)
-    return true;
-  search->obstacle = g_strdup_printf ("its image '%s' was that of disk '%s' when checkpoint '%s' was made",
-                                      search->disk->file, other, checkpoint->id);
-  return false;
+  search->obstacle = why_not_on (search, checkpoint);
+  return search->obstacle == NULL;
 }
 
 static bool
@@ -171,10 +179,12 @@ set_increment (BkRunDisk *planned, const Search *search, const char *level)
   const BkCheckpointInfo *base = bk_checkpoint_chain_link (search->chain, search->index)->checkpoint;
   g_autoptr (GStrvBuilder) bitmaps = g_strv_builder_new ();
   uint64_t dirty = 0;
+  bool persistent = true;
   for (unsigned i = search->index + 1; i > 0; i--) { /* oldest first */
     const BkBitmap *bitmap = bk_checkpoint_chain_link (search->chain, i - 1)->bitmap;
     g_strv_builder_add (bitmaps, bitmap->name);
     dirty += MIN (bitmap->count, search->disk->size - dirty);
+    persistent = persistent && bitmap->persistent;
   }
   planned->level = g_strdup (level);
   planned->sync = g_strdup ("bitmap");
@@ -182,29 +192,43 @@ set_increment (BkRunDisk *planned, const Search *search, const char *level)
   planned->base_checkpoint = g_strdup (base->id);
   planned->parent_backup = search->backup ? g_strdup (search->backup->id) : NULL;
   planned->estimated = dirty;
-  planned->reason = g_strdup_printf (search->full_only ? "checkpoint '%s' of the last full backup is intact"
-                                                       : "checkpoint '%s' is intact", base->id);
+  planned->reason = g_strdup_printf ("checkpoint '%s'%s is intact%s", base->id, search->full_only ? " of the last full backup" : "",
+                                     persistent ? "" : ", in memory until the VM stops");
 }
 
 static const char *
-why_full_at_once (const BkBackupRequest *request, const char *level, bool differential)
+why_full_at_once (const BkPlanInput *input, const char *level, bool differential)
 {
+  const BkBackupRequest *request = input->request;
   if (g_strcmp0 (request->sync, "top") == 0)
     return "full: what its top image holds was asked for";
   if (g_strcmp0 (level, "full") == 0)
     return "full was asked for";
+  if (input->export && !differential)
+    return "full: no checkpoint was named whose changes are wanted";
   if (g_strcmp0 (level, "auto") == 0 && !differential && request->target)
     return "full: it goes to a target of its own";
   return NULL;
 }
 
-gboolean
-bk_level_decide (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo *since, BkRunDisk *planned,
-                 GError **error)
+/* What a disk that is read whole is compared with: see plan.h. */
+static void
+set_comparison (const BkPlanInput *input, const BkDisk *disk, BkRunDisk *planned)
+{
+  const Search search = { .input = input, .disk = disk };
+  for (unsigned i = input->backups->len; input->dedup && i > 0 && planned->parent_backup == NULL; i--) {
+    const BkBackupInfo *backup = input->backups->pdata[i - 1];
+    if (usable_image (&search, backup) && !backup->damaged)
+      planned->parent_backup = g_strdup (backup->id);
+  }
+}
+
+static gboolean
+decide (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo *since, BkRunDisk *planned, GError **error)
 {
   const char *level = input->request->level ? input->request->level : "auto";
   bool differential = since || g_strcmp0 (level, "differential") == 0;
-  const char *at_once = why_full_at_once (input->request, level, differential);
+  const char *at_once = why_full_at_once (input, level, differential);
   if (at_once) {
     set_full (planned, disk, input->request->sync, at_once);
     return TRUE;
@@ -217,11 +241,21 @@ bk_level_decide (const BkPlanInput *input, const BkDisk *disk, const BkCheckpoin
   }
   g_autofree char *reason = why_no_base (&search);
   g_free (search.obstacle);
-  if (g_strcmp0 (level, "auto") == 0 && !differential) {
+  if (input->export || (g_strcmp0 (level, "auto") == 0 && !differential)) {
     set_full (planned, disk, "full", reason);
     return TRUE;
   }
   g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s': no %s backup is possible: %s; ask for level auto or full",
                disk->name, differential ? "differential" : "incremental", reason);
   return FALSE;
+}
+
+gboolean
+bk_level_decide (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo *since, BkRunDisk *planned,
+                 GError **error)
+{
+  if (!decide (input, disk, since, planned, error))
+    return FALSE;
+  set_comparison (input, disk, planned);
+  return TRUE;
 }

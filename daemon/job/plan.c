@@ -4,6 +4,7 @@
 #include "backup-request.h"
 #include "checkpoint-chain.h"
 #include "level.h"
+#include "mode.h"
 #include "target.h"
 
 #include <string.h>
@@ -111,41 +112,6 @@ find_checkpoint (GPtrArray *checkpoints, const char *text, GError **error)
   return NULL;
 }
 
-/* --- which way --- */
-
-static char *
-why_no_snapshot (const BkPlanInput *input)
-{
-  if (!input->vm->snapshot_push)
-    return g_strdup_printf ("this QEMU (%s) cannot push from a snapshot",
-                            input->vm->version ? input->vm->version : "of unknown version");
-  if (input->scratch == NULL)
-    return g_strdup (input->no_scratch ? input->no_scratch : "there is no scratch space");
-  return NULL;
-}
-
-/* @reason: why this way, unless it is the one that was asked for. */
-static const char *
-choose_mode (const BkPlanInput *input, char **reason)
-{
-  *reason = NULL;
-  if (g_strcmp0 (input->request->mode, "push-direct") == 0)
-    return "push-direct";
-  /* Which areas its top image holds QEMU before 8.0 does not tell reliably through a snapshot. */
-  if (g_strcmp0 (input->request->sync, "top") == 0) {
-    *reason = g_strdup ("sync 'top' reads the disk itself; so writes of the guest wait for the target");
-    return "push-direct";
-  }
-  g_autofree char *obstacle = why_no_snapshot (input);
-  if (obstacle) {
-    *reason = g_strdup_printf ("%s; so writes of the guest wait for the target", obstacle);
-    return "push-direct";
-  }
-  if (g_strcmp0 (input->request->mode, "push") != 0)
-    *reason = g_strdup ("the guest does not wait for the target");
-  return "push";
-}
-
 /* --- one disk --- */
 
 static bool
@@ -208,9 +174,31 @@ check_top (const BkPlanInput *input, const BkDisk *disk, GError **error)
   return FALSE;
 }
 
-static BkRunDisk *
-plan_disk (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo *since, unsigned index, GError **error)
+static const char *
+target_driver (const BkPlanInput *input)
 {
+  if (input->export)
+    return "export";
+  if (input->dedup)
+    return "repository";
+  return input->request->target && bk_target_is_nbd (input->request->target) ? "nbd" : "file";
+}
+
+static gboolean
+check_can_pull (const BkDisk *disk, GError **error)
+{
+  if (disk->no_pull == NULL)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' cannot be pulled: %s; back it up with mode push into a repository of type qcow2 or to a target",
+               disk->name, disk->no_pull);
+  return FALSE;
+}
+
+static BkRunDisk *
+plan_disk (const BkPlanInput *input, const char *mode, const BkDisk *disk, const BkCheckpointInfo *since, unsigned index, GError **error)
+{
+  if (strcmp (mode, "pull") == 0 && !check_can_pull (disk, error))
+    return NULL;
   g_autoptr (BkRunDisk) planned = g_new0 (BkRunDisk, 1);
   planned->name = g_strdup (disk->name);
   planned->index = index;
@@ -221,9 +209,8 @@ plan_disk (const BkPlanInput *input, const BkDisk *disk, const BkCheckpointInfo 
   planned->file = g_strdup (disk->file);
   planned->size = disk->size;
   planned->state = g_strdup ("planned");
-  planned->target_format = g_strdup (bk_target_format (input->request));
-  planned->target_driver =
-      g_strdup (input->request->target && bk_target_is_nbd (input->request->target) ? "nbd" : "file");
+  planned->target_format = g_strdup (input->dedup || input->export ? "raw" : bk_target_format (input->request));
+  planned->target_driver = g_strdup (target_driver (input));
   if (!check_top (input, disk, error) || !bk_level_decide (input, disk, since, planned, error))
     return NULL;
   plan_checkpoint (input, disk, planned);
@@ -241,11 +228,12 @@ or_report (const char *action)
 static BkRun *
 new_run (const BkPlanInput *input, const char *mode, unsigned n_disks)
 {
-  bool snapshot = g_strcmp0 (mode, "push") == 0;
+  bool snapshot = g_strcmp0 (mode, "push-direct") != 0;
   BkRun *run = g_new0 (BkRun, 1);
   run->mode = g_strdup (mode);
   run->scratch = snapshot ? g_strdup (input->scratch) : NULL;
   run->stops_guest = snapshot && n_disks > 1;
+  run->export_folder = bk_run_is_pull (run) ? g_strdup (input->export_folder) : NULL;
   run->speed = input->request->speed;
   run->compress = input->request->compress;
   run->on_source_error = g_strdup (or_report (input->request->on_source_error));
@@ -280,7 +268,7 @@ plan_run (const BkPlanInput *input, const char *mode, GError **error)
   }
   g_autoptr (BkRun) run = new_run (input, mode, disks->len);
   for (unsigned i = 0; i < disks->len; i++) {
-    BkRunDisk *planned = plan_disk (input, disks->pdata[i], since, i, error);
+    BkRunDisk *planned = plan_disk (input, mode, disks->pdata[i], since, i, error);
     if (planned == NULL)
       return NULL;
     g_ptr_array_add (run->disks, planned);
@@ -297,8 +285,8 @@ bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error)
   if (!bk_backup_request_check (input->request, error))
     return NULL;
   g_autofree char *reason = NULL;
-  const char *mode = choose_mode (input, &reason);
-  BkRun *run = plan_run (input, mode, error);
+  const char *mode = bk_mode_choose (input, &reason, error);
+  BkRun *run = mode ? plan_run (input, mode, error) : NULL;
   if (run)
     *mode_reason = g_steal_pointer (&reason);
   return run;
@@ -314,6 +302,8 @@ name_target (BkRunDisk *disk, const BkBackupRequest *request, unsigned n_disks, 
     disk->target = bk_target_for_disk (request, disk->name, n_disks, error);
     return disk->target != NULL;
   }
+  if (strcmp (disk->target_driver, "repository") == 0 || strcmp (disk->target_driver, "export") == 0)
+    return TRUE;
   disk->target = bk_target_in_folder (folder, disk->name);
   if (disk->parent_backup)
     disk->backing = bk_target_backing (disk->parent_backup, disk->name);

@@ -15,8 +15,18 @@
  * auto or incremental means differential from there. full: full.
  * With a target of its own, auto means full.
  *
- * Mode: auto and push mean the snapshot push where the hypervisor has it and there is scratch space, else the
- * direct push, with the reason; so does sync=top. pull is INVALID in this version. A run of one mode for all disks.
+ * In a repository of type dedup every backup is logically full, and nothing stands on another: a "full" is read whole, and
+ * stores what differs. parent_backup is then only the backup to compare with, and what is clean is as in it: for an
+ * increment the one of its base checkpoint, else the newest of the disk. One that is known to be damaged is neither:
+ * the disk is read whole, so that it heals.
+ *
+ * Mode: a repository of type dedup takes pull alone, one of type qcow2 push alone, a target both. auto is push for a target.
+ * auto and push mean the snapshot push where the hypervisor has it and there is scratch space, else the
+ * direct push, with the reason; so does sync=top. A pull needs scratch space and a disk that the hypervisor can export;
+ * to a target it is full. A run of one mode for all disks.
+ *
+ * An export is a pull whose disks others read. It is full, but for --since: then it offers the changes since that
+ * checkpoint, and is full, with the reason, for a disk where they are not known.
  *
  * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
  * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
@@ -33,9 +43,12 @@ typedef struct {
   GPtrArray *checkpoints;  /* BkCheckpointInfo of this VM, oldest first */
   GPtrArray *backups;      /* BkBackupInfo of this VM in the repository, oldest first; empty with a target */
   const char *repository;  /* its name, or NULL with a target */
+  bool dedup;              /* that is its type; else qcow2 */
+  bool export;             /* it goes nowhere: others read it. Without repository and target */
   const char *instance;    /* six hex digits */
   const char *scratch;     /* folder, or NULL when there is no scratch space */
   const char *no_scratch;  /* why not, in words */
+  const char *export_folder; /* for sockets of exports of this VM */
 } BkPlanInput;
 
 /* Returns: (transfer full) a run with all decisions made and no names yet: prefix, bitmap, target and backing
@@ -45,7 +58,7 @@ BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **er
 
 /* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER" for disks that
  * shall have one (persistent or not), targets. With a repository, targets are FOLDER/DISK.qcow2 and backing is
- * "../PARENT/DISK.qcow2"; else the request's target: one disk: the path, device or URI itself; several:
+ * "../PARENT/DISK.qcow2"; NULL in one of type dedup; else the request's target: one disk: the path, device or URI itself; several:
  * TARGET/DISK.FORMAT, or for an NBD URI the text "{disk}" in it replaced (INVALID when it has none). */
 gboolean bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, uint64_t number,
                        const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "queue-private.h"
 
+#include "copy-job.h"
 #include "delete-job.h"
+#include "export-job.h"
 #include "fsio.h"
+#include "gc-job.h"
 #include "restore-job.h"
+#include "verify-job.h"
 
 #include <string.h>
 
@@ -20,10 +24,25 @@ revive_backup (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
   g_autoptr (BkVm) vm = request ? bk_vm_registry_get (queue->vms, request->vm, error) : NULL;
   if (vm == NULL)
     return FALSE;
-  BkBackupJobContext context = bk_queue_backup_context (queue, vm);
-  revived->kind = &bk_backup_job_kind;
-  revived->data = bk_backup_job_data_new (&context, request, NULL, record->run, error);
+  BkBackupContext context = bk_queue_backup_context (queue, vm, false);
+  revived->kind = bk_queue_backup_kind (record->info->mode);
+  revived->data = bk_queue_backup_data (revived->kind, &context, request, NULL, record->run, error);
   revived->claims = bk_queue_backup_claims (request, record->info->disks);
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_export (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkExportRequest) request = bk_struct_from_json_lax (&bk_export_request_struct, record->request, error);
+  g_autoptr (BkVm) vm = request ? bk_vm_registry_get (queue->vms, request->vm, error) : NULL;
+  if (vm == NULL)
+    return FALSE;
+  g_autoptr (BkBackupRequest) wanted = bk_export_job_backup_request (request);
+  BkBackupContext context = bk_queue_backup_context (queue, vm, true);
+  revived->kind = &bk_export_job_kind;
+  revived->data = bk_export_job_data_new (&context, request, NULL, record->info->created_at, record->run, error);
+  revived->claims = bk_queue_backup_claims (wanted, record->info->disks);
   return revived->data != NULL;
 }
 
@@ -34,8 +53,8 @@ revive_restore (BkQueue *queue, const BkJobRecord *record, Revived *revived, GEr
   g_autoptr (BkBackupInfo) backup = request ? bk_catalog_get_backup (queue->catalog, record->info->backup_id, error) : NULL;
   if (backup == NULL)
     return FALSE;
-  revived->kind = &bk_restore_job_kind;
-  revived->data = bk_restore_job_data_new (request, backup, error);
+  revived->data = bk_queue_restore_data (queue, request, backup, error);
+  revived->kind = revived->data ? bk_restore_job_kind (revived->data) : NULL;
   revived->claims = revived->data ? bk_queue_restore_claims (backup, revived->data) : bk_claims_new ();
   return revived->data != NULL;
 }
@@ -48,19 +67,52 @@ revive_delete (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
     return FALSE;
   revived->kind = &bk_delete_job_kind;
   revived->data = bk_queue_delete_data (queue, backup, error);
-  revived->claims = bk_queue_delete_claims (backup);
+  revived->claims = bk_queue_delete_claims (queue, backup);
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_verify (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = NULL;
+  g_autoptr (BkVerifyRequest) request = bk_struct_from_json_lax (&bk_verify_request_struct, record->request, error);
+  revived->kind = &bk_verify_job_kind;
+  revived->data = request ? bk_queue_verify_data (queue, request, &backup, &revived->claims, error) : NULL;
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_gc (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkGcRequest) request = bk_struct_from_json_lax (&bk_gc_request_struct, record->request, error);
+  revived->kind = &bk_gc_job_kind;
+  revived->data = request ? bk_queue_gc_data (queue, request, &revived->claims, error) : NULL;
+  return revived->data != NULL;
+}
+
+static gboolean
+revive_copy (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = NULL;
+  g_autoptr (BkCopyRequest) request = bk_struct_from_json_lax (&bk_copy_request_struct, record->request, error);
+  revived->kind = &bk_copy_job_kind;
+  revived->data = request ? bk_queue_copy_data (queue, request, &backup, &revived->claims, error) : NULL;
   return revived->data != NULL;
 }
 
 static gboolean
 revive (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error)
 {
-  if (strcmp (record->info->kind, "backup") == 0)
-    return revive_backup (queue, record, revived, error);
-  if (strcmp (record->info->kind, "restore") == 0)
-    return revive_restore (queue, record, revived, error);
-  if (strcmp (record->info->kind, "delete") == 0)
-    return revive_delete (queue, record, revived, error);
+  static const struct {
+    const char *kind;
+    gboolean (*revive) (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError **error);
+  } kinds[] = {
+    { "backup", revive_backup }, { "restore", revive_restore }, { "delete", revive_delete },
+    { "verify", revive_verify }, { "gc", revive_gc },           { "copy", revive_copy },       { "export", revive_export },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+    if (strcmp (record->info->kind, kinds[i].kind) == 0)
+      return kinds[i].revive (queue, record, revived, error);
   g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "jobs of kind '%s' are not known to this version", record->info->kind);
   return FALSE;
 }
@@ -110,14 +162,14 @@ recover_job (BkQueue *queue, BkJobRecord *record, GError **error)
   bool queued = strcmp (record->info->state, "queued") == 0;
   BkJob *job = bk_queue_add (queue, record, revived.kind, revived.data, revived.claims);
   if (!queued)
-    bk_job_recover (job, "the daemon was stopped before the copy had begun; nothing was lost: start the backup again");
+    bk_job_recover (job);
   return TRUE;
 }
 
 gboolean
 bk_queue_recover (BkQueue *queue, GError **error)
 {
-  if (!bk_fsio_make_folder (queue->scratch, error))
+  if (!bk_fsio_make_folder (queue->scratch, error) || !bk_fsio_make_folder (queue->exports, error))
     return FALSE;
   g_autoptr (GPtrArray) records = bk_catalog_unsettled_jobs (queue->catalog, error);
   if (records == NULL)

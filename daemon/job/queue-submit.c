@@ -6,13 +6,15 @@
 #include "backup-request.h"
 #include "delete-job.h"
 #include "image.h"
+#include "pull-job.h"
+#include "push-job.h"
 #include "restore-job.h"
 #include "ulid.h"
 
 #include <string.h>
 
-static gboolean
-check_new_id (BkQueue *queue, const char *id, GError **error)
+gboolean
+bk_queue_check_new_id (BkQueue *queue, const char *id, GError **error)
 {
   if (id == NULL)
     return TRUE;
@@ -27,8 +29,8 @@ check_new_id (BkQueue *queue, const char *id, GError **error)
   return FALSE;
 }
 
-static BkJobRecord *
-new_record (const char *id, const char *kind, const char *vm, json_object *request)
+BkJobRecord *
+bk_queue_record_new (const char *id, const char *kind, const char *vm, json_object *request)
 {
   BkJobRecord *record = g_new0 (BkJobRecord, 1);
   record->info = g_new0 (BkJobInfo, 1);
@@ -42,9 +44,8 @@ new_record (const char *id, const char *kind, const char *vm, json_object *reque
   return record;
 }
 
-/* Stores the row and queues the job. @record, @data, @claims: (transfer full), freed on failure as well. */
-static BkJobInfo *
-admit (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpointer data, BkClaims *claims, GError **error)
+BkJobInfo *
+bk_queue_admit (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpointer data, BkClaims *claims, GError **error)
 {
   if (!bk_queue_check_claims (queue, claims, error) || !bk_catalog_insert_job (queue->catalog, record, error)) {
     bk_job_record_free (record);
@@ -64,18 +65,24 @@ bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks)
 {
   BkClaims *claims = bk_claims_new ();
   bk_claims_add_waiting (claims, false, "chain of VM '%s'", request->vm);
-  for (unsigned i = 0; disks && i < disks->len; i++)
-    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", ((const BkJobDisk *)disks->pdata[i])->name, request->vm);
+  for (unsigned i = 0; disks && i < disks->len; i++) {
+    const char *name = ((const BkJobDisk *)disks->pdata[i])->name;
+    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", name, request->vm);
+    bk_claims_add_waiting (claims, false, "chain of disk '%s' of VM '%s'", name, request->vm);
+  }
   if (request->target)
     bk_claims_add_refusing (claims, "target '%s'", request->target);
   return claims;
 }
 
+/* --- what is asked of a VM --- */
+
 typedef struct {
   BkQueue *queue;
   BkBackupRequest *request;
+  const BkQueueAsk *ask;
+  gpointer extra;
   BkVm *vm;
-  bool plan_only;
   BkVmState *state;
   GError *error;
   GTask *task;
@@ -86,6 +93,8 @@ submit_free (Submit *submit)
 {
   submit->queue->pending--;
   bk_backup_request_free (submit->request);
+  if (submit->ask->free_extra)
+    submit->ask->free_extra (submit->extra);
   g_clear_pointer (&submit->vm, bk_vm_unref);
   g_clear_pointer (&submit->state, bk_vm_state_free);
   g_clear_error (&submit->error);
@@ -100,32 +109,15 @@ submit_work (gpointer user_data)
   submit->state = bk_backend_inspect (bk_vm_backend (submit->vm), NULL, &submit->error);
 }
 
-BkBackupJobContext
-bk_queue_backup_context (BkQueue *queue, BkVm *vm)
+BkBackupContext
+bk_queue_backup_context (BkQueue *queue, BkVm *vm, bool export)
 {
   bool settling = false;
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
     settling |= bk_queue_entry_is_unsettled (entry) && bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
   }
-  return (BkBackupJobContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, settling };
-}
-
-static BkJobInfo *
-admit_backup (Submit *submit, const BkRun *run, GError **error)
-{
-  const BkBackupRequest *request = submit->request;
-  BkBackupJobContext context = bk_queue_backup_context (submit->queue, submit->vm);
-  BkJobRecord *record = new_record (request->id, "backup", request->vm, bk_struct_to_json (&bk_backup_request_struct, request));
-  /* One ID for job, backup and checkpoint, so that people need to remember only one. */
-  const char *backup_id = request->id ? NULL : record->info->id;
-  gpointer data = bk_backup_job_data_new (&context, request, backup_id, NULL, error);
-  record->info->mode = g_strdup (run->mode);
-  record->info->repository = g_strdup (bk_backup_request_repository (request));
-  record->info->speed = request->speed;
-  record->info->disks = bk_backup_progress_rows (run);
-  BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
-  return admit (submit->queue, record, &bk_backup_job_kind, data, claims, error);
+  return (BkBackupContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, queue->exports, export, settling };
 }
 
 /* A disk that a job has in hand must be reported as that, not as a disk with strange nodes on it. */
@@ -146,61 +138,107 @@ check_busy_disks (Submit *submit, GError **error)
   return bk_queue_check_claims (submit->queue, claims, error);
 }
 
+static gpointer
+plan_and_admit (Submit *submit, GError **error)
+{
+  BkQueue *queue = submit->queue;
+  g_autoptr (BkPlanInfo) plan = NULL;
+  if (!bk_queue_check_new_id (queue, submit->request->id, error) || !check_busy_disks (submit, error))
+    return NULL;
+  BkBackupContext context = bk_queue_backup_context (queue, submit->vm, submit->ask->export);
+  g_autoptr (BkRun) run = bk_backup_plan (&context, queue->catalog, submit->request, submit->state, NULL, NULL, &plan, error);
+  return run ? submit->ask->admit (queue, &context, submit->request, run, &plan, submit->extra, error) : NULL;
+}
+
 static void
 submit_done (gpointer user_data)
 {
   Submit *submit = user_data;
-  BkQueue *queue = submit->queue;
   g_autoptr (GError) error = g_steal_pointer (&submit->error);
-  g_autoptr (BkPlanInfo) plan = NULL;
-  g_autoptr (BkRun) run = NULL;
-  BkJobInfo *info = NULL;
-  if (queue->stopping && error == NULL)
+  if (submit->queue->stopping && error == NULL)
     g_set_error (&error, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
-  if (error == NULL && check_new_id (queue, submit->request->id, &error) && check_busy_disks (submit, &error)) {
-    BkBackupJobContext context = bk_queue_backup_context (queue, submit->vm);
-    run = bk_backup_job_plan (&context, queue->catalog, submit->request, submit->state, NULL, NULL, &plan, &error);
-  }
-  if (run && !submit->plan_only)
-    info = admit_backup (submit, run, &error);
-  if (error)
-    g_task_return_error (submit->task, g_steal_pointer (&error));
-  else if (submit->plan_only)
-    g_task_return_pointer (submit->task, g_steal_pointer (&plan), (GDestroyNotify)bk_plan_info_free);
+  gpointer result = error ? NULL : plan_and_admit (submit, &error);
+  if (result)
+    g_task_return_pointer (submit->task, result, submit->ask->free_result);
   else
-    g_task_return_pointer (submit->task, info, (GDestroyNotify)bk_job_info_free);
+    g_task_return_error (submit->task, g_steal_pointer (&error));
   submit_free (submit);
 }
 
 static void
-submit_backup (BkQueue *queue, const BkBackupRequest *request, bool plan_only, GAsyncReadyCallback callback, gpointer user_data)
+settle_all_of (BkQueue *queue, const char *vm)
 {
-  g_autoptr (GError) error = NULL;
-  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
-  g_autoptr (BkVm) vm = NULL;
-  if (!check_new_id (queue, request->id, &error) || (vm = bk_vm_registry_get (queue->vms, request->vm, &error)) == NULL) {
-    g_task_return_error (task, g_steal_pointer (&error));
-    return;
-  }
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
-    if (bk_queue_entry_is_of_vm (entry, request->vm) && bk_job_is_over (entry->job))
+    if (bk_queue_entry_is_of_vm (entry, vm) && bk_job_is_over (entry->job))
       bk_job_settle (entry->job);
   }
+}
+
+void
+bk_queue_ask_async (BkQueue *queue, const BkQueueAsk *ask, const BkBackupRequest *request, gpointer extra, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GError) error = NULL;
   Submit *submit = g_new0 (Submit, 1);
   queue->pending++;
   submit->queue = queue;
+  submit->ask = ask;
+  submit->extra = extra;
   submit->request = bk_struct_copy (&bk_backup_request_struct, request);
-  submit->vm = g_steal_pointer (&vm);
-  submit->plan_only = plan_only;
-  submit->task = g_steal_pointer (&task);
-  bk_background_run (submit_work, submit_done, submit);
+  submit->task = g_task_new (NULL, NULL, callback, user_data);
+  if (bk_queue_check_new_id (queue, request->id, &error) && (submit->vm = bk_vm_registry_get (queue->vms, request->vm, &error))) {
+    settle_all_of (queue, request->vm);
+    bk_background_run (submit_work, submit_done, submit);
+    return;
+  }
+  g_task_return_error (submit->task, g_steal_pointer (&error));
+  submit_free (submit);
+}
+
+/* --- backup --- */
+
+const BkJobKind *
+bk_queue_backup_kind (const char *mode)
+{
+  return g_strcmp0 (mode, "pull") == 0 ? &bk_pull_job_kind : &bk_push_job_kind;
+}
+
+gpointer
+bk_queue_backup_data (const BkJobKind *kind, const BkBackupContext *context, const BkBackupRequest *request, const char *id, json_object *run,
+                      GError **error)
+{
+  return kind == &bk_pull_job_kind ? bk_pull_job_data_new (context, request, id, run, error) : bk_push_job_data_new (context, request, id, run, error);
+}
+
+static gpointer
+admit_backup (BkQueue *queue, const BkBackupContext *context, const BkBackupRequest *request, const BkRun *run, BkPlanInfo **plan G_GNUC_UNUSED,
+              gpointer extra G_GNUC_UNUSED, GError **error)
+{
+  BkJobRecord *record = bk_queue_record_new (request->id, "backup", request->vm, bk_struct_to_json (&bk_backup_request_struct, request));
+  /* One ID for job, backup and checkpoint, so that people need to remember only one. */
+  const char *backup_id = request->id ? NULL : record->info->id;
+  const BkJobKind *kind = bk_queue_backup_kind (run->mode);
+  gpointer data = bk_queue_backup_data (kind, context, request, backup_id, NULL, error);
+  record->info->mode = g_strdup (run->mode);
+  record->info->repository = g_strdup (bk_backup_request_repository (request));
+  record->info->speed = request->speed;
+  record->info->disks = bk_backup_progress_rows (run);
+  BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
+  return bk_queue_admit (queue, record, kind, data, claims, error);
+}
+
+static gpointer
+answer_plan (BkQueue *queue G_GNUC_UNUSED, const BkBackupContext *context G_GNUC_UNUSED, const BkBackupRequest *request G_GNUC_UNUSED,
+             const BkRun *run G_GNUC_UNUSED, BkPlanInfo **plan, gpointer extra G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+  return g_steal_pointer (plan);
 }
 
 void
 bk_queue_submit_backup_async (BkQueue *queue, const BkBackupRequest *request, GAsyncReadyCallback callback, gpointer user_data)
 {
-  submit_backup (queue, request, false, callback, user_data);
+  static const BkQueueAsk ask = { admit_backup, (GDestroyNotify)bk_job_info_free, NULL, false };
+  bk_queue_ask_async (queue, &ask, request, NULL, callback, user_data);
 }
 
 BkJobInfo *
@@ -212,7 +250,8 @@ bk_queue_submit_backup_finish (BkQueue *queue G_GNUC_UNUSED, GAsyncResult *resul
 void
 bk_queue_plan_backup_async (BkQueue *queue, const BkBackupRequest *request, GAsyncReadyCallback callback, gpointer user_data)
 {
-  submit_backup (queue, request, true, callback, user_data);
+  static const BkQueueAsk ask = { answer_plan, (GDestroyNotify)bk_plan_info_free, NULL, false };
+  bk_queue_ask_async (queue, &ask, request, NULL, callback, user_data);
 }
 
 BkPlanInfo *
@@ -239,55 +278,80 @@ check_output (BkQueue *queue, const char *output, GError **error)
   return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
 }
 
+gpointer
+bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
+{
+  g_autoptr (BkStore) store = NULL;
+  if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
+    return NULL;
+  return bk_restore_job_data_new (request, backup, store, error);
+}
+
 BkJobInfo *
 bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
 {
-  if (!check_new_id (queue, request->id, error))
+  if (!bk_queue_check_new_id (queue, request->id, error))
     return NULL;
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
   if (backup == NULL || !check_output (queue, request->output, error))
     return NULL;
-  gpointer data = bk_restore_job_data_new (request, backup, error);
+  gpointer data = bk_queue_restore_data (queue, request, backup, error);
   if (data == NULL)
     return NULL;
-  BkJobRecord *record = new_record (request->id, "restore", backup->vm, bk_struct_to_json (&bk_restore_request_struct, request));
+  BkJobRecord *record = bk_queue_record_new (request->id, "restore", backup->vm, bk_struct_to_json (&bk_restore_request_struct, request));
   record->info->repository = g_strdup (backup->repository);
   record->info->backup_id = g_strdup (backup->id);
   record->info->disks = bk_restore_job_disks (data);
   record->info->speed = request->speed;
-  return admit (queue, record, &bk_restore_job_kind, data, bk_queue_restore_claims (backup, data), error);
+  return bk_queue_admit (queue, record, bk_restore_job_kind (data), data, bk_queue_restore_claims (backup, data), error);
 }
 
 gpointer
 bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GError **error)
 {
   g_autoptr (BkVm) vm = bk_vm_registry_get (queue->vms, backup->vm, NULL);
-  g_autoptr (BkArchive) archive = NULL;
-  if (backup->repository && (archive = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
+  g_autoptr (BkStore) store = NULL;
+  if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
     return NULL;
-  return bk_delete_job_data_new (archive, vm, backup);
+  return bk_delete_job_data_new (store, vm, backup);
 }
 
+/* In a dedup repository nothing stands on it, and who reads it holds its chunks: only the bitmaps of its checkpoint must not
+ * be in use. */
 BkClaims *
-bk_queue_delete_claims (const BkBackupInfo *backup)
+bk_queue_delete_claims (BkQueue *queue, const BkBackupInfo *backup)
 {
   BkClaims *claims = bk_claims_new ();
+  g_autoptr (BkStore) store = backup->repository ? bk_repository_registry_open (queue->repositories, backup->repository, NULL) : NULL;
   bk_claims_add_refusing (claims, "backup '%s'", backup->id);
-  bk_claims_add_waiting (claims, true, "chain of VM '%s'", backup->vm);
+  if (store == NULL || !bk_store_is_dedup (store))
+    bk_claims_add_waiting (claims, true, "chain of VM '%s'", backup->vm);
+  for (unsigned i = 0; i < backup->disks->len; i++)
+    bk_claims_add_waiting (claims, true, "chain of disk '%s' of VM '%s'", ((const BkBackupDisk *)backup->disks->pdata[i])->name, backup->vm);
   return claims;
+}
+
+/* The job would come to the same end, but later. */
+static gboolean
+check_not_pinned (const BkBackupInfo *backup, GError **error)
+{
+  if (!backup->pinned)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "backup '%s' is pinned; unpin it first", backup->id);
+  return FALSE;
 }
 
 BkJobInfo *
 bk_queue_submit_delete (BkQueue *queue, const char *id, GError **error)
 {
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, id, error);
-  gpointer data = backup ? bk_queue_delete_data (queue, backup, error) : NULL;
+  gpointer data = backup && check_not_pinned (backup, error) ? bk_queue_delete_data (queue, backup, error) : NULL;
   if (data == NULL)
     return NULL;
   json_object *request = json_object_new_object ();
   json_object_object_add (request, "backup", json_object_new_string (backup->id));
-  BkJobRecord *record = new_record (NULL, "delete", backup->vm, request);
+  BkJobRecord *record = bk_queue_record_new (NULL, "delete", backup->vm, request);
   record->info->repository = g_strdup (backup->repository);
   record->info->backup_id = g_strdup (backup->id);
-  return admit (queue, record, &bk_delete_job_kind, data, bk_queue_delete_claims (backup), error);
+  return bk_queue_admit (queue, record, &bk_delete_job_kind, data, bk_queue_delete_claims (queue, backup), error);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "queue-private.h"
 
+#include "repository.h"
+
 #include <string.h>
 
 #define DEFAULT_MAX_RUNNING 16
@@ -43,17 +45,25 @@ bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
 }
 
 /* A job waits for older ones that it must not run beside, and for an undo on its VM that is under way. */
-static bool
-may_start (BkQueue *queue, unsigned at)
+static BkJob *
+in_the_way (BkQueue *queue, unsigned at)
 {
   const BkQueueEntry *entry = queue->entries->pdata[at];
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *other = queue->entries->pdata[i];
     bool busy = bk_job_is_over (other->job) ? bk_job_is_working (other->job) : i < at || bk_job_info (other->job)->started_at != 0;
     if (i != at && busy && (bk_claims_must_wait (entry->claims, other->claims) || bk_claims_refused (entry->claims, other->claims)))
-      return false;
+      return other->job;
   }
-  return true;
+  return NULL;
+}
+
+static void
+tell_why_it_waits (BkJob *job, BkJob *other)
+{
+  g_autofree char *why = other ? g_strdup_printf ("waits for job '%s' (%s)", bk_job_id (other), bk_job_info (other)->kind)
+                               : g_strdup ("waits for one of the many running jobs to end");
+  bk_job_set_waiting (job, why);
 }
 
 static bool
@@ -70,10 +80,15 @@ bk_queue_schedule (BkQueue *queue)
     const BkQueueEntry *entry = queue->entries->pdata[i];
     running += !is_queued (entry) && !bk_job_is_over (entry->job);
   }
-  for (unsigned i = 0; i < queue->entries->len && running < queue->max_running && !queue->stopping; i++) {
+  for (unsigned i = 0; i < queue->entries->len && !queue->stopping; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
-    if (!is_queued (entry) || !may_start (queue, i))
+    BkJob *other = is_queued (entry) ? in_the_way (queue, i) : NULL;
+    if (!is_queued (entry))
       continue;
+    if (other || running >= queue->max_running) {
+      tell_why_it_waits (entry->job, other);
+      continue;
+    }
     running++;
     bk_job_start (entry->job);
   }
@@ -129,6 +144,13 @@ settle_later (BkQueue *queue, BkJob *job)
   queue->settle_seconds = MIN (queue->settle_seconds * 2, SETTLE_LAST);
 }
 
+static void
+replace_deleted (BkQueue *queue, const BkJobInfo *info)
+{
+  if (strcmp (info->kind, "delete") == 0 && strcmp (info->state, "completed") == 0)
+    bk_repository_registry_replace_backup (queue->repositories, info->vm, info->backup_id);
+}
+
 /* Called from within the job: it is let go of later. */
 static void
 on_ended (BkJob *job, gpointer user_data)
@@ -136,6 +158,7 @@ on_ended (BkJob *job, gpointer user_data)
   BkQueue *queue = user_data;
   queue->pending++;
   g_idle_add (reap, queue);
+  replace_deleted (queue, bk_job_info (job));
   if (bk_job_is_settled (job))
     queue->settle_seconds = SETTLE_FIRST;
   else
@@ -185,7 +208,9 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->events = events;
   queue->max_running = options->max_running ? options->max_running : DEFAULT_MAX_RUNNING;
   queue->scratch = g_strdup (options->scratch);
+  queue->exports = g_strdup (options->exports);
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
+  queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
   queue->settle_seconds = SETTLE_FIRST;
@@ -215,6 +240,7 @@ bk_queue_free (BkQueue *queue)
   g_ptr_array_unref (queue->entries);
   g_ptr_array_unref (queue->short_ops);
   g_free (queue->scratch);
+  g_free (queue->exports);
   g_free (queue);
 }
 

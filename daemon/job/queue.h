@@ -21,6 +21,8 @@ typedef struct {
   unsigned max_running; /* 0 = 16 */
   const char *scratch;  /* folder for scratch files; made when missing */
   uint64_t scratch_reserve; /* bytes that must stay free there; below it a snapshot push is given up; 0 = 1 GiB */
+  const char *exports;      /* folder for sockets of exports, with a short path; made when missing */
+  uint64_t trash_seconds;   /* how long a deleted backup of a dedup repository can be had back; 0 = 7 days */
 } BkQueueOptions;
 
 BkQueue *bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkEventRing *events,
@@ -47,7 +49,13 @@ BkPlanInfo *bk_queue_plan_backup_finish (BkQueue *queue, GAsyncResult *result, G
 /* Returns at once. CONFLICT when an output exists and force is not set, and for busy backups. */
 BkJobInfo *bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* A job of kind "delete": younger backups that stand on it are made independent of it first. */
+/* Jobs of kinds "verify", "gc" and "copy". They return at once. INVALID (a repository of another type, both or none named),
+ * NOT_FOUND, CONFLICT, UNREACHABLE (the repository). */
+BkJobInfo *bk_queue_submit_verify (BkQueue *queue, const BkVerifyRequest *request, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkJobInfo *bk_queue_submit_gc (BkQueue *queue, const BkGcRequest *request, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkJobInfo *bk_queue_submit_copy (BkQueue *queue, const BkCopyRequest *request, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* A job of kind "delete": in a dedup repository the backup goes to the trash; else younger backups that stand on it are made independent of it first. */
 BkJobInfo *bk_queue_submit_delete (BkQueue *queue, const char *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- jobs; IDs may be unambiguous prefixes --- */
@@ -66,6 +74,20 @@ BkJobInfo *bk_queue_set_speed (BkQueue *queue, const char *id, uint64_t speed, G
 /* --- backups --- */
 GPtrArray *bk_queue_list_backups (BkQueue *queue, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* oldest first */
 BkBackupInfo *bk_queue_get_backup (BkQueue *queue, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* In the trash of all dedup repositories that can be reached, oldest first; each has its deleted_at. */
+GPtrArray *bk_queue_list_trash (BkQueue *queue, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* They return the backup as it is then. NOT_FOUND, INVALID (not of a dedup repository), CONFLICT (busy, or gone), UNREACHABLE. */
+BkBackupInfo *bk_queue_pin_backup (BkQueue *queue, const char *id, bool pinned, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkBackupInfo *bk_queue_undelete_backup (BkQueue *queue, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* --- exports: jobs of kind "export", seen as what they are for --- */
+/* Asks the VM for its disks, plans and queues, as for a backup. */
+void bk_queue_begin_export_async (BkQueue *queue, const BkExportRequest *request, GAsyncReadyCallback callback, gpointer user_data);
+BkExportInfo *bk_queue_begin_export_finish (BkQueue *queue, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+GPtrArray *bk_queue_list_exports (BkQueue *queue, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* those that have not ended, oldest first */
+BkExportInfo *bk_queue_get_export (BkQueue *queue, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Begins the end; it is over when the state is ended or failed. CONFLICT: not ready, or ending already. */
+BkExportInfo *bk_queue_end_export (BkQueue *queue, const char *id, bool success, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- checkpoints --- */
 GPtrArray *bk_queue_list_checkpoints (BkQueue *queue, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-registry.h"
 
+#include "background.h"
 #include "fsio.h"
+#include "repository.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
   BkRepositoryInfo *kept; /* what the catalog keeps of it */
-  BkArchive *archive;     /* NULL as long as it cannot be opened */
+  BkStore *store;         /* NULL as long as it cannot be opened */
   char *reason;           /* why not */
+  bool locked;            /* because its secret is missing or wrong */
 } Repository;
 
 struct BkRepositoryRegistry {
   BkCatalog *catalog;
   GPtrArray *repositories; /* Repository, by name */
+  GCancellable *cancellable; /* of examinations */
+  unsigned examinations;
   char *state_dir;
 };
 
@@ -22,7 +27,7 @@ static void
 repository_free (gpointer data)
 {
   Repository *repository = data;
-  g_clear_pointer (&repository->archive, bk_archive_unref);
+  g_clear_pointer (&repository->store, bk_store_unref);
   bk_repository_info_free (repository->kept);
   g_free (repository->reason);
   g_free (repository);
@@ -33,6 +38,7 @@ bk_repository_registry_new (BkCatalog *catalog)
 {
   BkRepositoryRegistry *registry = g_new0 (BkRepositoryRegistry, 1);
   registry->catalog = catalog;
+  registry->cancellable = g_cancellable_new ();
   registry->repositories = g_ptr_array_new_with_free_func (repository_free);
   return registry;
 }
@@ -40,6 +46,10 @@ bk_repository_registry_new (BkCatalog *catalog)
 void
 bk_repository_registry_free (BkRepositoryRegistry *registry)
 {
+  g_cancellable_cancel (registry->cancellable);
+  while (registry->examinations > 0)
+    g_main_context_iteration (NULL, TRUE);
+  g_object_unref (registry->cancellable);
   g_ptr_array_unref (registry->repositories);
   g_free (registry->state_dir);
   g_free (registry);
@@ -68,7 +78,7 @@ import_backup (BkRepositoryRegistry *registry, Repository *repository, BkBackupI
   g_free (backup->repository);
   backup->repository = g_strdup (repository->kept->name);
   g_free (backup->location);
-  backup->location = bk_archive_backup_folder (repository->archive, backup->vm, backup->id);
+  backup->location = bk_store_location (repository->store, backup->vm, backup->id);
   g_message ("repository '%s': backup '%s' of VM '%s' was found there", repository->kept->name, backup->id, backup->vm);
   return bk_catalog_put_backup (registry->catalog, backup, error);
 }
@@ -96,7 +106,7 @@ import (BkRepositoryRegistry *registry, Repository *repository, GError **error)
   g_autoptr (GHashTable) known = known_backups (registry->catalog, error);
   if (known == NULL)
     return FALSE;
-  g_autoptr (GPtrArray) found = bk_archive_list (repository->archive, error);
+  g_autoptr (GPtrArray) found = bk_store_list (repository->store, error);
   if (found == NULL)
     return FALSE;
   for (unsigned i = 0; i < found->len; i++) {
@@ -115,34 +125,26 @@ import (BkRepositoryRegistry *registry, Repository *repository, GError **error)
 /* --- reaching it --- */
 
 static void
-set_reason (Repository *repository, const char *reason)
+set_failure (Repository *repository, const GError *failure)
 {
   g_free (repository->reason);
-  repository->reason = g_strdup (reason);
+  repository->reason = failure ? g_strdup (failure->message) : NULL;
+  repository->locked = g_error_matches (failure, BK_ERROR, BK_ERROR_DENIED);
 }
 
 static gboolean
-open_archive (BkRepositoryRegistry *registry, Repository *repository, gboolean create, GError **error)
+open_store (BkRepositoryRegistry *registry, Repository *repository, GError **error)
 {
   g_autoptr (GError) local = NULL;
-  repository->archive = bk_archive_open (repository->kept->path, create, &local);
-  if (repository->archive && import (registry, repository, &local)) {
-    set_reason (repository, NULL);
+  repository->store = bk_store_open (repository->kept, &local);
+  if (repository->store && import (registry, repository, &local)) {
+    set_failure (repository, NULL);
     return TRUE;
   }
-  g_clear_pointer (&repository->archive, bk_archive_unref);
-  set_reason (repository, local->message);
+  g_clear_pointer (&repository->store, bk_store_unref);
+  set_failure (repository, local);
   g_propagate_error (error, g_steal_pointer (&local));
   return FALSE;
-}
-
-/* The file that makes a folder a repository: it is gone when the file system is not mounted, and a backup would
- * go into the mount point. */
-static bool
-is_there (const Repository *repository)
-{
-  g_autofree char *marker = g_build_filename (repository->kept->path, "repository.json", NULL);
-  return g_file_test (marker, G_FILE_TEST_IS_REGULAR);
 }
 
 /* --- paths --- */
@@ -217,7 +219,7 @@ bk_repository_registry_load (BkRepositoryRegistry *registry, const char *state_d
   for (unsigned i = 0; i < rows->len; i++) {
     g_autoptr (GError) local = NULL;
     Repository *repository = enroll (registry, rows->pdata[i]);
-    if (!open_archive (registry, repository, FALSE, &local))
+    if (!open_store (registry, repository, &local))
       g_warning ("repository '%s' cannot be used now: %s", repository->kept->name, local->message);
   }
   return rows->len > 0 || add_default (registry, state_dir, error);
@@ -276,17 +278,20 @@ bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryIn
   g_autofree char *path = g_canonicalize_filename (request->path, NULL);
   if (!check_unique (registry, request->name, path, error))
     return FALSE;
-  g_autoptr (BkArchive) archive = bk_archive_open (path, TRUE, error);
-  if (archive == NULL)
-    return FALSE;
   g_autoptr (BkRepositoryInfo) kept = g_new0 (BkRepositoryInfo, 1);
   kept->name = g_strdup (request->name);
-  kept->type = g_strdup (request->type ? request->type : bk_repo_types[0]);
+  kept->type = g_strdup (request->type ? request->type : bk_store_guess_type (path));
   kept->path = g_steal_pointer (&path);
+  kept->chunk_size = request->chunk_size;
+  kept->compression = request->compression;
+  kept->passphrase_file = g_strdup (request->passphrase_file);
+  kept->key_file = g_strdup (request->key_file);
   kept->created_at = g_get_real_time ();
+  if (!bk_store_check (kept, error) || !bk_store_make (kept, error))
+    return FALSE;
   if (!bk_catalog_add_repository (registry->catalog, kept, error))
     return FALSE;
-  if (open_archive (registry, enroll (registry, kept), FALSE, error))
+  if (open_store (registry, enroll (registry, kept), error))
     return TRUE;
   /* What could not be taken over whole is not there at all, or adding it again would be a conflict. */
   if (!bk_repository_registry_remove (registry, kept->name, NULL))
@@ -309,6 +314,18 @@ find_or_fail (BkRepositoryRegistry *registry, const char *name, GError **error)
   return NULL;
 }
 
+/* What was not listed, as there was one of that ID elsewhere, may be listed now. */
+static void
+find_copies (BkRepositoryRegistry *registry)
+{
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    Repository *repository = registry->repositories->pdata[i];
+    g_autoptr (GError) error = NULL;
+    if (repository->store && !import (registry, repository, &error))
+      g_warning ("repository '%s': %s", repository->kept->name, error->message);
+  }
+}
+
 gboolean
 bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name, GError **error)
 {
@@ -316,6 +333,7 @@ bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name,
   if (repository == NULL || !bk_catalog_remove_repository (registry->catalog, name, error))
     return FALSE;
   g_ptr_array_remove (registry->repositories, repository);
+  find_copies (registry);
   return TRUE;
 }
 
@@ -340,9 +358,12 @@ repository_info (BkRepositoryRegistry *registry, Repository *repository)
   g_autoptr (GError) error = NULL;
   BkRepositoryInfo *info = bk_struct_copy (&bk_repository_info_struct, repository->kept);
   count_backups (registry, info);
-  bool reached = is_there (repository) && bk_fsio_free_space (info->path, &info->bytes_free, &error);
-  info->state = g_strdup (reached ? "ok" : "unreachable");
-  if (reached)
+  bool reached = bk_store_is_there (repository->kept) && bk_fsio_free_space (info->path, &info->bytes_free, &error);
+  bool locked = reached && repository->locked;
+  info->state = g_strdup (locked ? "locked" : reached ? "ok" : "unreachable");
+  if (reached && repository->store)
+    bk_store_describe (repository->store, info);
+  if (reached && !locked)
     return info;
   if (error)
     info->reason = g_strdup (error->message);
@@ -369,15 +390,121 @@ bk_repository_registry_info (BkRepositoryRegistry *registry, const char *name, G
   return repository ? repository_info (registry, repository) : NULL;
 }
 
-BkArchive *
+/* --- what takes a walk --- */
+
+typedef struct {
+  BkRepositoryRegistry *registry;
+  char *name;
+  BkStore *store;
+  BkRepositoryStats stats;
+  gboolean known;
+  GTask *task;
+} Examination;
+
+static void
+examine_work (gpointer user_data)
+{
+  Examination *self = user_data;
+  g_autoptr (GError) error = NULL;
+  self->known = bk_repository_stats (bk_store_repository (self->store), self->registry->cancellable, &self->stats, &error);
+  if (!self->known) /* a gc runs, or it has just gone: then they are not told */
+    g_message ("repository '%s' cannot be measured now: %s", self->name, error->message);
+}
+
+static void
+add_stats (BkRepositoryInfo *info, const BkRepositoryStats *stats)
+{
+  info->backups = stats->backups;
+  info->trash = stats->trashed;
+  info->packs = stats->packs;
+  info->chunks = stats->chunks;
+  info->bytes_logical = stats->bytes_data;
+  info->bytes_unique = stats->bytes_unique;
+  info->bytes_stored = stats->bytes_stored;
+  info->bytes_reclaimable = stats->bytes_garbage;
+}
+
+/* When the last of its backups was verified that is not younger than another's verification; never, when one was not. */
+static int64_t
+verified_at (BkRepositoryRegistry *registry, const char *name)
+{
+  g_autoptr (GPtrArray) rows = bk_catalog_list_backups (registry->catalog, NULL, name, NULL);
+  int64_t oldest = rows && rows->len > 0 ? G_MAXINT64 : 0;
+  for (unsigned i = 0; rows && i < rows->len; i++)
+    oldest = MIN (oldest, ((const BkBackupInfo *)rows->pdata[i])->verified_at);
+  return oldest;
+}
+
+static void
+examine_done (gpointer user_data)
+{
+  Examination *self = user_data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRepositoryInfo) info = bk_repository_registry_info (self->registry, self->name, &error);
+  if (info && self->known)
+    add_stats (info, &self->stats);
+  if (info)
+    info->verified_at = verified_at (self->registry, self->name);
+  if (info)
+    g_task_return_pointer (self->task, g_steal_pointer (&info), (GDestroyNotify)bk_repository_info_free);
+  else
+    g_task_return_error (self->task, g_steal_pointer (&error));
+  self->registry->examinations--;
+  g_free (self->name);
+  g_clear_pointer (&self->store, bk_store_unref);
+  g_object_unref (self->task);
+  g_free (self);
+}
+
+void
+bk_repository_registry_examine_async (BkRepositoryRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (BkStore) store = bk_repository_registry_open (registry, name, NULL);
+  Examination *self = g_new0 (Examination, 1);
+  self->registry = registry;
+  self->name = g_strdup (name);
+  self->task = g_task_new (NULL, NULL, callback, user_data);
+  registry->examinations++;
+  if (store && bk_store_is_dedup (store)) {
+    self->store = g_steal_pointer (&store);
+    bk_background_run (examine_work, examine_done, self);
+    return;
+  }
+  examine_done (self);
+}
+
+BkRepositoryInfo *
+bk_repository_registry_examine_finish (BkRepositoryRegistry *registry G_GNUC_UNUSED, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer (G_TASK (result), error);
+}
+
+/* --- using it --- */
+
+void
+bk_repository_registry_replace_backup (BkRepositoryRegistry *registry, const char *vm, const char *backup)
+{
+  for (unsigned i = 0; i < registry->repositories->len; i++) {
+    Repository *repository = registry->repositories->pdata[i];
+    g_autoptr (GError) error = NULL;
+    if (repository->store && bk_store_has (repository->store, vm, backup) && !import (registry, repository, &error))
+      g_warning ("repository '%s': %s", repository->kept->name, error->message);
+  }
+}
+
+BkStore *
 bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error)
 {
   Repository *repository = find_or_fail (registry, name ? name : "default", error);
   g_autoptr (GError) local = NULL;
   if (repository == NULL)
     return NULL;
-  if (is_there (repository) && (repository->archive || open_archive (registry, repository, FALSE, &local)))
-    return bk_archive_ref (repository->archive);
+  if (bk_store_is_there (repository->kept) && (repository->store || open_store (registry, repository, &local)))
+    return bk_store_ref (repository->store);
+  if (g_error_matches (local, BK_ERROR, BK_ERROR_DENIED)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_DENIED, "repository '%s' is locked: %s", repository->kept->name, local->message);
+    return NULL;
+  }
   g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "repository '%s' cannot be reached: %s", repository->kept->name,
                local ? local->message : "its folder is not there; is its file system mounted?");
   return NULL;

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "restore-job.h"
 
+#include "copies.h"
 #include "fsio.h"
 #include "image.h"
+#include "output-sink.h"
+#include "repository.h"
 
 #include <string.h>
 #include <sys/stat.h>
+
+/* How long the worker sleeps at most: pause and speed take effect within it. */
+#define WAIT_MS 500
+
+typedef enum { QUEUED, RUNNING, COMPLETED } DiskState;
 
 typedef struct {
   char *name;
@@ -15,14 +23,16 @@ typedef struct {
   uint64_t size;
   /* written by the worker, read by the main thread */
   uint64_t done;
+  int state; /* DiskState */
 } RestoreDisk;
 
 typedef struct {
   BkRestoreRequest *request;
+  BkStore *store; /* NULL: a target of its own */
+  char *vm, *backup;
   char *format;
   GPtrArray *disks; /* RestoreDisk */
   GPtrArray *outputs; /* of the disks, NULL-terminated */
-  unsigned current;   /* atomic: the disk at hand */
 } Restore;
 
 static void
@@ -41,6 +51,9 @@ restore_free (gpointer data)
 {
   Restore *restore = data;
   bk_restore_request_free (restore->request);
+  g_clear_pointer (&restore->store, bk_store_unref);
+  g_free (restore->vm);
+  g_free (restore->backup);
   g_free (restore->format);
   g_ptr_array_unref (restore->disks);
   g_ptr_array_unref (restore->outputs);
@@ -64,9 +77,10 @@ find_disk (const BkBackupInfo *backup, const char *name, GError **error)
 
 /* What cannot give a whole disk is refused, never restored in part. */
 static gboolean
-check_whole (const BkBackupInfo *backup, const BkBackupDisk *disk, GError **error)
+check_whole (const Restore *restore, const BkBackupInfo *backup, const BkBackupDisk *disk, GError **error)
 {
-  if (strcmp (disk->state, "completed") != 0 || disk->file == NULL) {
+  bool in_packs = restore->store && bk_store_is_dedup (restore->store);
+  if (strcmp (disk->state, "completed") != 0 || (disk->file == NULL && !in_packs)) {
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "disk '%s' failed in backup '%s' (%s); restore it from another one", disk->name,
                  backup->id, disk->error ? disk->error->message : "no image");
     return FALSE;
@@ -91,7 +105,7 @@ output_for (const BkRestoreRequest *request, const BkBackupDisk *disk, const cha
 static gboolean
 add_disk (Restore *restore, const BkBackupInfo *backup, const BkBackupDisk *source, bool several, GError **error)
 {
-  if (!check_whole (backup, source, error))
+  if (!check_whole (restore, backup, source, error))
     return FALSE;
   RestoreDisk *disk = g_new0 (RestoreDisk, 1);
   g_ptr_array_add (restore->disks, disk);
@@ -157,10 +171,13 @@ check_output_folder (const BkRestoreRequest *request, bool several, GError **err
 }
 
 gpointer
-bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
+bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, GError **error)
 {
   g_autoptr (Restore) restore = g_new0 (Restore, 1);
   restore->request = bk_struct_copy (&bk_restore_request_struct, request);
+  restore->store = store ? bk_store_ref (store) : NULL;
+  restore->vm = g_strdup (backup->vm);
+  restore->backup = g_strdup (backup->id);
   restore->disks = g_ptr_array_new_with_free_func (restore_disk_free);
   restore->outputs = g_ptr_array_new ();
   restore->format = g_strdup (request->format ? request->format : g_str_has_suffix (request->output, ".qcow2") ? "qcow2" : "raw");
@@ -221,23 +238,109 @@ on_progress (uint64_t done, uint64_t total G_GNUC_UNUSED, gpointer user_data)
   __atomic_store_n (&disk->done, done, __ATOMIC_RELAXED);
 }
 
+static void
+set_state (RestoreDisk *disk, DiskState state)
+{
+  g_atomic_int_set (&disk->state, (int)state);
+}
+
+/* --- images: one after the other, by qemu-img --- */
+
 static gboolean
-work_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+work_convert (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   Restore *restore = data;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];
-    __atomic_store_n (&restore->current, i, __ATOMIC_RELAXED);
+    set_state (disk, RUNNING);
     if (!bk_image_convert (disk->source, disk->output, disk->temporary, restore->format, restore->request->force,
                            restore->request->speed, on_progress, disk, cancellable, error)) {
       g_prefix_error (error, "disk %s: ", disk->name);
       return FALSE;
     }
     on_progress (disk->size, disk->size, disk);
+    set_state (disk, COMPLETED);
   }
-  __atomic_store_n (&restore->current, restore->disks->len, __ATOMIC_RELAXED);
   return TRUE;
 }
+
+/* --- out of packs: several at once --- */
+
+static gboolean
+begin_copy (Restore *restore, BkCopies *copies, RestoreDisk *disk, GError **error)
+{
+  g_autoptr (BkReader) reader = bk_repository_open_disk (bk_store_repository (restore->store), restore->vm, restore->backup, disk->name, NULL, error);
+  BkSink *sink = reader ? bk_output_sink_new (disk->output, disk->temporary, restore->format, disk->size, restore->request->force, error) : NULL;
+  if (sink == NULL) {
+    g_prefix_error (error, "disk %s: ", disk->name);
+    return FALSE;
+  }
+  bk_copies_add (copies, g_steal_pointer (&reader), sink);
+  set_state (disk, RUNNING);
+  return TRUE;
+}
+
+static void
+carry_out_verbs (BkJob *job, BkCopies *copies)
+{
+  BkVerb verb;
+  uint64_t value;
+  while (bk_job_next_verb (job, &verb, &value)) {
+    if (verb == BK_VERB_SPEED)
+      bk_copies_speed (copies, value);
+    else
+      bk_copies_pause (copies, verb == BK_VERB_PAUSE);
+  }
+}
+
+static gboolean
+is_cancelled (GCancellable *cancellable, GError **error)
+{
+  if (!g_cancellable_is_cancelled (cancellable))
+    return FALSE;
+  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+  return TRUE;
+}
+
+/* All disks, or none: the first that fails ends the others. */
+static gboolean
+wait_for_one (Restore *restore, BkCopies *copies, GError **error)
+{
+  int number = bk_copies_wait (copies, WAIT_MS, error);
+  for (unsigned i = 0; i < restore->disks->len; i++)
+    on_progress (bk_copies_counters (copies, i).transferred, 0, restore->disks->pdata[i]);
+  if (number < 0)
+    return TRUE;
+  RestoreDisk *disk = restore->disks->pdata[number];
+  if (*error) {
+    g_prefix_error (error, "disk %s: ", disk->name);
+    return FALSE;
+  }
+  set_state (disk, COMPLETED);
+  on_progress (disk->size, disk->size, disk);
+  return TRUE;
+}
+
+static gboolean
+work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
+{
+  Restore *restore = data;
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (BkCopies) copies = bk_copies_new (bk_job_info (job)->speed);
+  for (unsigned i = 0; i < restore->disks->len; i++)
+    if (!begin_copy (restore, copies, restore->disks->pdata[i], error))
+      return FALSE;
+  while (bk_copies_is_busy (copies) && failure == NULL) {
+    carry_out_verbs (job, copies);
+    if (!is_cancelled (cancellable, &failure) && !wait_for_one (restore, copies, &failure))
+      break;
+  }
+  if (failure)
+    g_propagate_error (error, g_steal_pointer (&failure));
+  return error == NULL || *error == NULL;
+}
+
+/* --- both --- */
 
 static gboolean
 undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
@@ -262,16 +365,14 @@ progress (BkJob *job, gpointer data)
 {
   Restore *restore = data;
   BkJobInfo *info = bk_job_info (job);
-  unsigned current = __atomic_load_n (&restore->current, __ATOMIC_RELAXED);
-  bool copying = g_strcmp0 (info->step, "copy") == 0;
+  static const char *const states[] = { "queued", "running", "completed" };
   info->bytes_total = info->bytes_transferred = 0;
   for (unsigned i = 0; info->disks && i < info->disks->len && i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];
     BkJobDisk *row = info->disks->pdata[i];
     row->bytes_transferred = __atomic_load_n (&disk->done, __ATOMIC_RELAXED);
-    const char *state = i < current ? "completed" : i == current && copying ? "running" : "queued";
     g_free (row->state);
-    row->state = g_strdup (state);
+    row->state = g_strdup (states[g_atomic_int_get (&disk->state)]);
     info->bytes_total += row->bytes_total;
     info->bytes_transferred += row->bytes_transferred;
   }
@@ -290,16 +391,23 @@ carry_out (BkJob *job, gpointer data G_GNUC_UNUSED, BkVerb verb, uint64_t value 
   bk_image_pause (bk_job_cancellable (job), verb == BK_VERB_PAUSE);
 }
 
-static const BkStep steps[] = {
+static const BkStep image_steps[] = {
+  { "prepare", "preparing", work_prepare, NULL, NULL },
+  { "copy", "running", work_convert, record_copy, undo_copy },
+  { "finish", "finalizing", NULL, NULL, NULL },
+  { NULL },
+};
+
+static const BkStep disk_steps[] = {
   { "prepare", "preparing", work_prepare, NULL, NULL },
   { "copy", "running", work_copy, record_copy, undo_copy },
   { "finish", "finalizing", NULL, NULL, NULL },
   { NULL },
 };
 
-const BkJobKind bk_restore_job_kind = {
+static const BkJobKind image_kind = {
   .name = "restore",
-  .steps = steps,
+  .steps = image_steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME,
   .to_json = to_json,
@@ -307,3 +415,20 @@ const BkJobKind bk_restore_job_kind = {
   .verb = carry_out,
   .free = restore_free,
 };
+
+static const BkJobKind disk_kind = {
+  .name = "restore",
+  .steps = disk_steps,
+  .restart = true,
+  .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
+  .to_json = to_json,
+  .progress = progress,
+  .free = restore_free,
+};
+
+const BkJobKind *
+bk_restore_job_kind (gpointer data)
+{
+  const Restore *restore = data;
+  return restore->store && bk_store_is_dedup (restore->store) ? &disk_kind : &image_kind;
+}

@@ -2,17 +2,21 @@
  *
  * The job kind "restore": copies disks of a backup, with all that they stand on, to files, a block device or an
  * NBD server. A file appears under its name only when it is complete. A restore that a stop of the daemon
- * interrupted is begun again. The VM need not exist any more. Main thread.
+ * interrupted is begun again. The VM need not exist any more. From a repository of type dedup several disks are read at
+ * once. Main thread.
  */
 #pragma once
 
 #include "job.h"
+#include "store.h"
 
-extern const BkJobKind bk_restore_job_kind;
+/* How it is done depends on where the backup is: of @data. */
+const BkJobKind *bk_restore_job_kind (gpointer data);
 
 /* Checks everything that can be checked before: the disks are in the backup and whole, outputs may be
- * written. NOT_FOUND, INVALID, CONFLICT (exists; --force), NO_SPACE, DENIED. */
-gpointer bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * written. @store: where the backup is; NULL with a target of its own. NOT_FOUND, INVALID, CONFLICT (exists; --force), NO_SPACE,
+ * DENIED. */
+gpointer bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The files it writes; (transfer none), NULL-terminated. */
 const char *const *bk_restore_job_outputs (gpointer data);

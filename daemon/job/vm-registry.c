@@ -409,6 +409,13 @@ why_not_selected (const BkDisk *disk)
   return disk->read_only ? "read-only" : "not a disk to back up";
 }
 
+/* Bitmaps in memory do, as long as they last. */
+static char *
+why_not_incremental (const BkDisk *disk)
+{
+  return disk->why_not ? g_strconcat (disk->why_not, "; increments are possible until the VM stops", NULL) : NULL;
+}
+
 static BkDiskInfo *
 disk_info (const BkVmInfo *vm, const BkDisk *disk)
 {
@@ -423,7 +430,7 @@ disk_info (const BkVmInfo *vm, const BkDisk *disk)
   info->class_name = g_strdup (class_of (vm, disk));
   info->selected = bk_disk_is_default (disk);
   info->incremental = disk->can_persist;
-  info->reason = g_strdup (info->selected ? disk->why_not : why_not_selected (disk));
+  info->reason = info->selected ? why_not_incremental (disk) : g_strdup (why_not_selected (disk));
   info->iothread = g_strdup (disk->iothread);
   return info;
 }

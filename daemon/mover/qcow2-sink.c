@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qcow2-sink.h"
 
+#include "fsio.h"
 #include "nbd-sink.h"
 
 #include <errno.h>
@@ -229,7 +230,7 @@ finish (BkSink *sink, GCancellable *cancellable, GError **error)
   bk_sink_free (inner); /* it ends with its last client */
   int status = reap (self, END_S);
   if (WIFEXITED (status) && WEXITSTATUS (status) == 0)
-    return TRUE;
+    return bk_fsio_sync (self->path, error); /* also what it wrote when it closed the image */
   g_autofree char *words = last_words (self);
   g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-nbd could not close '%s': %s", self->path, words);
   return FALSE;

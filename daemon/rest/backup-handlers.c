@@ -61,6 +61,19 @@ cut_page (GPtrArray *backups, Position after, unsigned limit)
   return g_strdup_printf ("%" G_GINT64_FORMAT ".%s", (gint64)last.time, last.id);
 }
 
+/* The backups, or with ?deleted=true those in the trash. */
+static GPtrArray *
+find_backups (BkExchange *exchange, GError **error)
+{
+  static const char *const words[] = { "true", "false", NULL };
+  BkQueue *queue = bk_exchange_services (exchange)->queue;
+  const char *vm = bk_exchange_query (exchange, "vm");
+  const char *deleted = NULL;
+  if (!bk_exchange_query_word (exchange, "deleted", words, &deleted, error))
+    return NULL;
+  return g_strcmp0 (deleted, "true") == 0 ? bk_queue_list_trash (queue, vm, error) : bk_queue_list_backups (queue, vm, error);
+}
+
 void
 bk_backups_list (BkExchange *exchange)
 {
@@ -70,7 +83,7 @@ bk_backups_list (BkExchange *exchange)
   uint64_t limit = 100;
   if (bk_exchange_query_number (exchange, "limit", 1, 1000, &limit, &error) &&
       parse_cursor (bk_exchange_query (exchange, "cursor"), &after, &error))
-    backups = bk_queue_list_backups (bk_exchange_services (exchange)->queue, bk_exchange_query (exchange, "vm"), &error);
+    backups = find_backups (exchange, &error);
   if (backups == NULL) {
     bk_exchange_fail (exchange, error);
     return;
@@ -79,16 +92,53 @@ bk_backups_list (BkExchange *exchange)
   bk_exchange_reply_list (exchange, &bk_backup_info_struct, backups, next);
 }
 
+/* Answers with @backup, or with @error when it is NULL. */
+static void
+reply_backup (BkExchange *exchange, const BkBackupInfo *backup, const GError *error)
+{
+  if (backup)
+    bk_exchange_reply_struct (exchange, SOUP_STATUS_OK, &bk_backup_info_struct, backup);
+  else
+    bk_exchange_fail (exchange, error);
+}
+
 void
 bk_backup_show (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkBackupInfo) backup = bk_queue_get_backup (bk_exchange_services (exchange)->queue,
                                                          bk_exchange_word (exchange, 0), &error);
-  if (backup)
-    bk_exchange_reply_struct (exchange, SOUP_STATUS_OK, &bk_backup_info_struct, backup);
-  else
-    bk_exchange_fail (exchange, error);
+  reply_backup (exchange, backup, error);
+}
+
+static void
+pin_backup (BkExchange *exchange, bool pinned)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkBackupInfo) backup = bk_queue_pin_backup (bk_exchange_services (exchange)->queue,
+                                                         bk_exchange_word (exchange, 0), pinned, &error);
+  reply_backup (exchange, backup, error);
+}
+
+void
+bk_backup_pin (BkExchange *exchange)
+{
+  pin_backup (exchange, true);
+}
+
+void
+bk_backup_unpin (BkExchange *exchange)
+{
+  pin_backup (exchange, false);
+}
+
+void
+bk_backup_undelete (BkExchange *exchange)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkBackupInfo) backup = bk_queue_undelete_backup (bk_exchange_services (exchange)->queue,
+                                                              bk_exchange_word (exchange, 0), &error);
+  reply_backup (exchange, backup, error);
 }
 
 void

@@ -9,6 +9,7 @@
 
 #include "problem.h"
 #include "queue.h"
+#include "serve-registry.h"
 
 #include <libsoup/soup.h>
 
@@ -17,6 +18,7 @@ typedef struct {
   BkQueue *queue;
   BkVmRegistry *vms;
   BkRepositoryRegistry *repositories;
+  BkServeRegistry *serves;
   BkEventRing *events;
 } BkServices;
 

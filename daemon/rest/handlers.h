@@ -30,6 +30,9 @@ BK_TYPE (BkSpeedRequest, bk_speed_request)
 void bk_backups_list (BkExchange *exchange);
 void bk_backup_show (BkExchange *exchange);
 void bk_backup_delete (BkExchange *exchange);
+void bk_backup_pin (BkExchange *exchange);
+void bk_backup_unpin (BkExchange *exchange);
+void bk_backup_undelete (BkExchange *exchange);
 
 /* repository-handlers.c */
 void bk_repositories_list (BkExchange *exchange);
@@ -41,6 +44,18 @@ void bk_repository_remove (BkExchange *exchange);
 void bk_checkpoints_list (BkExchange *exchange);
 void bk_checkpoints_create (BkExchange *exchange);
 void bk_checkpoint_delete (BkExchange *exchange);
+
+/* export-handlers.c */
+void bk_exports_list (BkExchange *exchange);
+void bk_exports_begin (BkExchange *exchange);
+void bk_export_show (BkExchange *exchange);
+void bk_export_end (BkExchange *exchange);
+
+/* serve-handlers.c */
+void bk_serves_list (BkExchange *exchange);
+void bk_serves_start (BkExchange *exchange);
+void bk_serve_show (BkExchange *exchange);
+void bk_serve_stop (BkExchange *exchange);
 
 /* event-stream.c */
 void bk_events_stream (BkExchange *exchange);

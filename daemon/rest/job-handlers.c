@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
+#include "request-check.h"
 
 static const BkField bk_speed_request_fields[] = {
   { "speed", BK_FIELD_UINT64, offsetof (BkSpeedRequest, speed), BK_FIELD_REQUIRED, NULL, NULL },
@@ -64,12 +65,23 @@ on_planned (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_d
     bk_exchange_fail (exchange, error);
 }
 
+/* When not, the exchange has been answered. */
+static bool
+has_good_id (BkExchange *exchange, const char *id)
+{
+  g_autoptr (GError) error = NULL;
+  if (bk_request_check_id (id, &error))
+    return true;
+  bk_exchange_fail (exchange, error);
+  return false;
+}
+
 static void
 submit_backup (BkExchange *exchange)
 {
   BkQueue *queue = bk_exchange_services (exchange)->queue;
   g_autoptr (BkBackupRequest) request = bk_exchange_body_struct (exchange, &bk_backup_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   if (request->dry_run)
     bk_queue_plan_backup_async (queue, request, on_planned, bk_exchange_ref (exchange));
@@ -82,33 +94,82 @@ submit_restore (BkExchange *exchange)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (BkRestoreRequest) request = bk_exchange_body_struct (exchange, &bk_restore_request_struct);
-  if (request == NULL)
+  if (request == NULL || !has_good_id (exchange, request->id))
     return;
   g_autoptr (BkJobInfo) job = bk_queue_submit_restore (bk_exchange_services (exchange)->queue, request, &error);
   reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
 }
 
 static void
+submit_verify (BkExchange *exchange)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkVerifyRequest) request = bk_exchange_body_struct (exchange, &bk_verify_request_struct);
+  if (request == NULL || !has_good_id (exchange, request->id))
+    return;
+  g_autoptr (BkJobInfo) job = bk_queue_submit_verify (bk_exchange_services (exchange)->queue, request, &error);
+  reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
+}
+
+static void
+submit_gc (BkExchange *exchange)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkGcRequest) request = bk_exchange_body_struct (exchange, &bk_gc_request_struct);
+  if (request == NULL || !has_good_id (exchange, request->id))
+    return;
+  g_autoptr (BkJobInfo) job = bk_queue_submit_gc (bk_exchange_services (exchange)->queue, request, &error);
+  reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
+}
+
+static void
+submit_copy (BkExchange *exchange)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkCopyRequest) request = bk_exchange_body_struct (exchange, &bk_copy_request_struct);
+  if (request == NULL || !has_good_id (exchange, request->id))
+    return;
+  g_autoptr (BkJobInfo) job = bk_queue_submit_copy (bk_exchange_services (exchange)->queue, request, &error);
+  reply_job (exchange, SOUP_STATUS_ACCEPTED, job, error);
+}
+
+/* Other kinds of jobs come from what they are about: a delete from DELETE /v1/backups/{id}, an export from
+ * POST /v1/exports. */
+static const struct {
+  const char *kind;
+  void (*submit) (BkExchange *exchange);
+} kinds[] = {
+  { "backup", submit_backup }, { "restore", submit_restore }, { "verify", submit_verify },
+  { "gc", submit_gc },         { "copy", submit_copy },
+};
+
+static void
 fail_kind (BkExchange *exchange)
 {
-  g_autoptr (GError) error = g_error_new_literal (BK_ERROR, BK_ERROR_INVALID, "/kind: must be one of backup, restore");
+  g_autoptr (GString) words = g_string_new (NULL);
+  for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+    g_string_append_printf (words, "%s%s", i ? ", " : "", kinds[i].kind);
+  g_autoptr (GError) error = g_error_new (BK_ERROR, BK_ERROR_INVALID, "/kind: must be one of %s", words->str);
   bk_exchange_fail (exchange, error);
 }
 
-/* Other kinds of jobs come from what they are about: a delete from DELETE /v1/backups/{id}. */
 void
 bk_jobs_submit (BkExchange *exchange)
 {
   json_object *kind = NULL;
   if (json_object_is_type (bk_exchange_body (exchange), json_type_object))
     json_object_object_get_ex (bk_exchange_body (exchange), "kind", &kind);
-  bool is_text = json_object_is_type (kind, json_type_string);
-  if (is_text && g_str_equal (json_object_get_string (kind), "restore"))
-    submit_restore (exchange);
-  else if (kind == NULL || (is_text && g_str_equal (json_object_get_string (kind), "backup")))
+  if (kind == NULL) {
     submit_backup (exchange);
-  else
-    fail_kind (exchange);
+    return;
+  }
+  const char *word = json_object_is_type (kind, json_type_string) ? json_object_get_string (kind) : "";
+  for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+    if (g_str_equal (word, kinds[i].kind)) {
+      kinds[i].submit (exchange);
+      return;
+    }
+  fail_kind (exchange);
 }
 
 typedef BkJobInfo *(*Verb) (BkQueue *queue, const char *id, GError **error);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handlers.h"
+#include "request-check.h"
+
+#define MIN_CHUNK (64 * 1024)
+#define MAX_CHUNK (4 * 1024 * 1024)
+#define MAX_COMPRESSION 19 /* zstd's last level that takes no extra memory */
 
 void
 bk_repositories_list (BkExchange *exchange)
@@ -21,15 +26,53 @@ reply_repository (BkExchange *exchange, unsigned status, const char *name)
     bk_exchange_fail (exchange, error);
 }
 
+static gboolean
+refuse (GError **error, const char *member, const char *why)
+{
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/%s: %s", member, why);
+  return FALSE;
+}
+
+/* A member that has been set. */
+static const char *
+first_dedup_member (const BkRepositoryInfo *request)
+{
+  return request->chunk_size        ? "chunk_size"
+         : request->compression     ? "compression"
+         : request->passphrase_file ? "passphrase_file"
+         : request->key_file        ? "key_file"
+                                    : NULL;
+}
+
+/* What can be said without the folder; the registry knows the rest. */
+static gboolean
+check_request (const BkRepositoryInfo *request, GError **error)
+{
+  const char *member = first_dedup_member (request);
+  if (member && g_strcmp0 (request->type, "qcow2") == 0)
+    return refuse (error, member, "only a repository of type dedup has it");
+  bool power = (request->chunk_size & (request->chunk_size - 1)) == 0;
+  if (request->chunk_size && (request->chunk_size < MIN_CHUNK || request->chunk_size > MAX_CHUNK || !power))
+    return refuse (error, "chunk_size", "must be a power of two from 65536 (64K) to 4194304 (4M)");
+  if (request->compression > MAX_COMPRESSION)
+    return refuse (error, "compression", "must be from 1 (fast) to 19 (small)");
+  if (request->passphrase_file && request->key_file)
+    return refuse (error, "key_file", "must not stand beside passphrase_file: a repository has one secret");
+  return bk_request_check_path ("passphrase_file", request->passphrase_file, error) &&
+         bk_request_check_path ("key_file", request->key_file, error);
+}
+
 void
 bk_repositories_add (BkExchange *exchange)
 {
-  static const char *const writable[] = { "name", "type", "path", NULL };
+  static const char *const writable[] = { "name",        "type",            "path",     "chunk_size",
+                                          "compression", "passphrase_file", "key_file", NULL };
   g_autoptr (GError) error = NULL;
   g_autoptr (BkRepositoryInfo) request = bk_exchange_body_part (exchange, &bk_repository_info_struct, writable);
   if (request == NULL)
     return;
-  if (!bk_repository_registry_add (bk_exchange_services (exchange)->repositories, request, &error)) {
+  if (!check_request (request, &error) ||
+      !bk_repository_registry_add (bk_exchange_services (exchange)->repositories, request, &error)) {
     bk_exchange_fail (exchange, error);
     return;
   }

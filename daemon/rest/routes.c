@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char *const job_query[] = { "vm", "state", "kind", "limit", "cursor", NULL };
-static const char *const backup_query[] = { "vm", "limit", "cursor", NULL };
+static const char *const backup_query[] = { "vm", "deleted", "limit", "cursor", NULL };
 static const char *const checkpoint_query[] = { "vm", NULL };
 static const char *const event_query[] = { "after", "job", "vm", NULL };
 
@@ -26,6 +26,9 @@ static const BkRoute table[] = {
   { "GET", "/v1/backups", bk_backups_list, backup_query, false },
   { "GET", "/v1/backups/{id}", bk_backup_show, NULL, false },
   { "DELETE", "/v1/backups/{id}", bk_backup_delete, NULL, false },
+  { "POST", "/v1/backups/{id}/pin", bk_backup_pin, NULL, false },
+  { "POST", "/v1/backups/{id}/unpin", bk_backup_unpin, NULL, false },
+  { "POST", "/v1/backups/{id}/undelete", bk_backup_undelete, NULL, false },
   { "GET", "/v1/repositories", bk_repositories_list, NULL, false },
   { "POST", "/v1/repositories", bk_repositories_add, NULL, true },
   { "GET", "/v1/repositories/{name}", bk_repository_show, NULL, false },
@@ -33,6 +36,14 @@ static const BkRoute table[] = {
   { "GET", "/v1/checkpoints", bk_checkpoints_list, checkpoint_query, false },
   { "POST", "/v1/checkpoints", bk_checkpoints_create, NULL, true },
   { "DELETE", "/v1/checkpoints/{id}", bk_checkpoint_delete, NULL, false },
+  { "GET", "/v1/exports", bk_exports_list, NULL, false },
+  { "POST", "/v1/exports", bk_exports_begin, NULL, true },
+  { "GET", "/v1/exports/{id}", bk_export_show, NULL, false },
+  { "POST", "/v1/exports/{id}/end", bk_export_end, NULL, true },
+  { "GET", "/v1/serves", bk_serves_list, NULL, false },
+  { "POST", "/v1/serves", bk_serves_start, NULL, true },
+  { "GET", "/v1/serves/{id}", bk_serve_show, NULL, false },
+  { "DELETE", "/v1/serves/{id}", bk_serve_stop, NULL, false },
   { "GET", "/v1/events", bk_events_stream, event_query, false },
   { "GET", "/v1/openapi.json", bk_openapi_show, NULL, false },
   { "GET", "/v1/health", bk_health_show, NULL, false },

@@ -11,10 +11,12 @@
 #pragma once
 
 #include "queue.h"
+#include "serve-registry.h"
 
 typedef struct BkServer BkServer;
 
-BkServer *bk_server_new (BkQueue *queue, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkEventRing *events);
+/* What it serves; (transfer none), longer than it lives. */
+BkServer *bk_server_new (BkQueue *queue, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkServeRegistry *serves, BkEventRing *events);
 /* Ends all connections and removes its unix sockets. */
 void bk_server_free (BkServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkServer, bk_server_free)

@@ -43,7 +43,7 @@ def guest(tmp_path, built):
 @pytest.fixture
 def daemon(tmp_path):
     """Runs, and ends without a complaint: with sanitizers, a leak is one."""
-    running = daemon_module.Daemon(tmp_path / "daemon").start()
+    running = daemon_module.Daemon(tmp_path / "daemon").start().use_qcow2()
     try:
         yield running
     finally:

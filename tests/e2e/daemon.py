@@ -60,6 +60,12 @@ class Daemon:
         process.wait_until(self._answers, START_SECONDS, "backupd to listen")
         return self
 
+    def use_qcow2(self):
+        """Makes the repository "default" one of type qcow2, for what is about pushes into it."""
+        self.ctl("repo", "remove", "default")
+        self.ctl("repo", "add", "default", "--type", "qcow2", "--path", self.state / "qcow2")
+        return self
+
     def _answers(self):
         if self.process.poll() is not None:
             raise RuntimeError("backupd ended with status %d: %s" % (self.process.returncode, self.tail()))

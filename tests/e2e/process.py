@@ -17,10 +17,14 @@ def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def start(arguments, **options):
-    """subprocess.Popen, but the process is killed when we die."""
+def start(arguments, as_child=None, **options):
+    """subprocess.Popen, but the process is killed when we die. @as_child() runs in it first."""
+    def prepare():
+        _die_with_parent()
+        if as_child:
+            as_child()
     options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen([str(argument) for argument in arguments], preexec_fn=_die_with_parent, **options)
+    return subprocess.Popen([str(argument) for argument in arguments], preexec_fn=prepare, **options)
 
 
 def end(process, seconds=20):

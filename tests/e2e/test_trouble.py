@@ -104,7 +104,7 @@ def small_folder(tmp_path):
 
 def test_full_repository_breaks_the_backup_and_nothing_else(site, small_folder):
     good = site.backup()
-    site.ctl("repo", "add", "small", "--path", small_folder / "repository")
+    site.ctl("repo", "add", "small", "--type", "qcow2", "--path", small_folder / "repository")
     failed = site.backup("--repo", "small", status=10)
     assert (failed["state"], failed["error"]["code"]) == ("failed", "no-space")
     site.guest.wait_steps(5)
@@ -204,7 +204,7 @@ def test_nbd_target_that_never_speaks(site, tmp_path):
 def test_repository_that_is_gone(site):
     site.backup()
     folder = site.folder / "elsewhere"
-    site.ctl("repo", "add", "elsewhere", "--path", folder)
+    site.ctl("repo", "add", "elsewhere", "--type", "qcow2", "--path", folder)
     os.rename(folder, site.folder / "moved")
     result = site.run("start", "--vm", VM, "--repo", "elsewhere", "--wait")
     assert result.status in (4, 6) and result.err.strip(), result

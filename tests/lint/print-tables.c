@@ -19,6 +19,9 @@ static const struct {
   { "JobStep", &bk_job_step_struct },
   { "BackupRequest", &bk_backup_request_struct },
   { "RestoreRequest", &bk_restore_request_struct },
+  { "VerifyRequest", &bk_verify_request_struct },
+  { "GcRequest", &bk_gc_request_struct },
+  { "CopyRequest", &bk_copy_request_struct },
   { "Plan", &bk_plan_info_struct },
   { "PlanDisk", &bk_plan_disk_info_struct },
   { "Disk", &bk_disk_info_struct },
@@ -29,6 +32,12 @@ static const struct {
   { "Checkpoint", &bk_checkpoint_info_struct },
   { "CheckpointDisk", &bk_checkpoint_disk_struct },
   { "CheckpointRequest", &bk_checkpoint_request_struct },
+  { "ExportRequest", &bk_export_request_struct },
+  { "Export", &bk_export_info_struct },
+  { "ExportDisk", &bk_export_disk_struct },
+  { "ExportEnd", &bk_export_end_struct },
+  { "ServeRequest", &bk_serve_request_struct },
+  { "Serve", &bk_serve_info_struct },
   { "Problem", &bk_problem_document_struct },
   { "SpeedRequest", &bk_speed_request_struct },
   { "Health", &bk_health_struct },
@@ -48,6 +57,9 @@ static const struct {
   { "SourceErrorAction", bk_source_errors },
   { "TargetErrorAction", bk_target_errors },
   { "RepositoryType", bk_repo_types },
+  { "RepositoryEncryption", bk_repo_encryptions },
+  { "ExportState", bk_export_states },
+  { "ExportResult", bk_export_results },
 };
 
 static json_object *

@@ -15,21 +15,23 @@ LAYERS = {
     'daemon/base': ['api'],
     'daemon/hypervisor': ['api', 'daemon/base'],
     'daemon/mover': ['api', 'daemon/base'],
+    'daemon/repository': ['api', 'daemon/base', 'daemon/mover'],
     'daemon/archive': ['api', 'daemon/base'],
     'daemon/catalog': ['api', 'daemon/base'],
-    'daemon/job': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/archive', 'daemon/catalog'],
-    'daemon/rest': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/archive', 'daemon/catalog', 'daemon/job'],
+    'daemon/job': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/repository', 'daemon/archive', 'daemon/catalog'],
     'client': ['api'],
 }
+LAYERS['daemon/rest'] = [*LAYERS['daemon/job'], 'daemon/job']
 LAYERS['daemon'] = [layer for layer in LAYERS if layer != 'client']
 
 # What is not in the C library, by the beginning of the header's name; GLib and GIO are everywhere.
 LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base'],
-             'libnbd': ['daemon/mover']}
+             'libnbd': ['daemon/mover', 'daemon/hypervisor'], 'openssl/': ['daemon/repository'], 'zstd': ['daemon/repository']}
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
-    'block-graph.c', 'qmp-client.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-features.c', 'qmp-job.c', 'qmp-transaction.c')}
+    'block-graph.c', 'gateway.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-export.c', 'qmp-features.c', 'qmp-job.c',
+    'qmp-transaction.c')}
 QMP_WORDS = {'copy-before-write', 'snapshot-access', 'on-cbw-error', 'cbw-timeout', 'node-name', 'fdset-id'}
 
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:[^"\\\n]|\\.)*")', re.DOTALL)
@@ -124,6 +126,8 @@ def test_libraries_are_where_they_may_be():
 @pytest.mark.parametrize('layer', [layer for layer in LAYERS if layer.startswith('daemon/')])
 def test_build_offers_no_more(layer):
     """The layers on a library's include path."""
+    if not sources(layer, '.c'):
+        pytest.skip('so far it says only what it will offer')
     text = (ROOT / layer / 'meson.build').read_text(encoding='utf-8')
     library = re.search(r"static_library\('[a-z]+',.*?dependencies: \[(.*?)\]", text, re.DOTALL).group(1)
     offered = {name if name == 'api' else f'daemon/{name}' for name in re.findall(r'(\w+)_dep\b', library)}

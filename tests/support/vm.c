@@ -76,6 +76,30 @@ make_disk (Disk *disk, const char *folder, const BkTestDisk *spec)
   bk_process_run (argv);
 }
 
+static void
+add_disk (GStrvBuilder *argv, const Disk *disk)
+{
+  const char *name = disk->disk.name;
+  g_autofree char *drive = g_strdup_printf ("if=none,id=%s,format=%s,discard=unmap,file=%s", name, disk->disk.format, disk->path);
+  g_autofree char *blockdev = g_strdup_printf ("driver=%s,node-name=%s,discard=unmap,file.driver=file,file.filename=%s", disk->disk.format, name,
+                                               disk->path);
+  g_autofree char *group = g_strdup_printf ("throttle-group,id=%s-group,x-iops-total=100000", name);
+  g_autofree char *filter = g_strdup_printf ("driver=throttle,node-name=%s-throttle,throttle-group=%s-group,file=%s", name, name, name);
+  g_autofree char *iothread = g_strdup_printf ("iothread,id=%s-io", name);
+  g_autofree char *thread = disk->disk.iothread ? g_strdup_printf (",iothread=%s-io", name) : g_strdup ("");
+  g_autofree char *controller = g_strdup_printf ("virtio-scsi-pci,id=%s-ctl%s", name, thread);
+  g_autofree char *scsi = g_strdup_printf ("scsi-hd,id=%s,bus=%s-ctl.0,drive=%s", name, name, name);
+  g_autofree char *device = g_strdup_printf ("virtio-blk-pci,id=%s,drive=%s%s%s", name, name, disk->disk.throttle ? "-throttle" : "", thread);
+  g_strv_builder_add_many (argv, disk->disk.drive ? "-drive" : "-blockdev", disk->disk.drive ? drive : blockdev, NULL);
+  if (disk->disk.throttle)
+    g_strv_builder_add_many (argv, "-object", group, "-blockdev", filter, NULL);
+  if (disk->disk.iothread)
+    g_strv_builder_add_many (argv, "-object", iothread, NULL);
+  if (disk->disk.scsi)
+    g_strv_builder_add_many (argv, "-device", controller, NULL);
+  g_strv_builder_add_many (argv, "-device", disk->disk.scsi ? scsi : device, NULL);
+}
+
 static GStrv
 command_line (BkTestVm *vm)
 {
@@ -85,11 +109,7 @@ command_line (BkTestVm *vm)
   g_strv_builder_add_many (argv, "qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-display", "none", "-m", "64", "-machine", "q35",
                            "-qmp", qmp, "-qmp", own, NULL);
   for (unsigned i = 0; i < vm->n; i++) {
-    const Disk *disk = &vm->disks[i];
-    g_autofree char *blockdev = g_strdup_printf ("driver=%s,node-name=%s,discard=unmap,file.driver=file,file.filename=%s", disk->disk.format,
-                                                 disk->disk.name, disk->path);
-    g_autofree char *device = g_strdup_printf ("virtio-blk-pci,id=%s,drive=%s", disk->disk.name, disk->disk.name);
-    g_strv_builder_add_many (argv, "-blockdev", blockdev, "-device", device, NULL);
+    add_disk (argv, &vm->disks[i]);
   }
   GStrv result = g_strv_builder_end (argv);
   g_strv_builder_unref (argv);
@@ -171,7 +191,8 @@ static void
 device_io (BkTestVm *vm, const char *disk, const char *what)
 {
   g_autofree char *command = g_strdup_printf ("{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":"
-                                              "\"qemu-io -d /machine/peripheral/%s/virtio-backend \\\"%s\\\"\"}}", disk, what);
+                                              "\"qemu-io -d /machine/peripheral/%s%s \\\"%s\\\"\"}}",
+                                              disk, find (vm, disk)->disk.scsi ? "" : "/virtio-backend", what);
   g_autofree char *answer = bk_test_vm_execute (vm, command);
   ck_assert_msg (strstr (answer, "rror") == NULL && strstr (answer, "failed") == NULL, "%s: %s", what, answer);
 }

@@ -15,6 +15,10 @@ typedef struct {
   const char *name;   /* device ID and node name */
   const char *format; /* qcow2 or raw */
   uint64_t size;
+  bool iothread; /* in one of its own; QEMU's qemu-io command cannot write zeroes to it, or discard */
+  bool drive;    /* as -drive, whose node has a name that QEMU makes up */
+  bool scsi;     /* on a controller of its own, NAME-ctl; the iothread is the controller's */
+  bool throttle; /* under a filter of the user's, NAME-throttle */
 } BkTestDisk;
 
 /* Makes the images in @folder (those that exist are taken as they are) and starts QEMU with two monitors. */

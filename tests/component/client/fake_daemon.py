@@ -23,6 +23,16 @@ def job(state='running', ident='01JOB', **more):
     return answer
 
 
+def export(state='ready', ident='01EXPORT', **more):
+    disk = {'name': 'vda', 'uri': 'nbd+unix:///vda?socket=/run/nbd', 'export_name': 'vda', 'size': 1 << 30,
+            'dirty_context': 'qemu:dirty-bitmap:bkd-1', 'level': 'differential', 'reason': 'as asked', 'error': None}
+    answer = {'id': ident, 'vm': 'web01', 'state': state, 'checkpoint_id': None, 'created_at': '2026-11-23T02:52:00Z',
+              'point_in_time': '2026-11-23T02:52:01Z', 'expires_at': '2026-11-24T02:52:00Z', 'ended_at': None,
+              'error': None, 'disks': [disk]}
+    answer.update(more)
+    return answer
+
+
 def problem(status, code, detail, **more):
     return status, dict({'type': 'about:blank', 'title': 'x', 'status': status, 'code': code, 'detail': detail}, **more)
 

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from fake_daemon import job, problem
+from fake_daemon import export, job, problem
 
 VM = {'name': 'web01', 'qmp': '/run/q', 'state': 'running', 'qemu_version': '7.2.0', 'jobs': ['01JOB'],
       'classes': {'vda': 'os'}, 'added_at': '2026-11-23T02:52:00Z',
@@ -18,6 +18,13 @@ BACKUP = {'version': 1, 'id': '01BACKUP', 'vm': 'web01', 'job_id': '01JOB', 'rep
           'disks': [{'name': 'vda', 'level': 'full', 'state': 'completed', 'size': 1 << 30}]}
 CHECKPOINT = {'id': '01CHECK', 'name': None, 'vm': 'web01', 'backup_id': '01BACKUP', 'created_at': '2026-11-23T02:52:00Z',
               'disks': [{'name': 'vda', 'bitmap': 'bk-1'}]}
+
+SERVE = {'id': '01SERVE', 'backup': '01BACKUP', 'disk': 'vda', 'uri': 'nbd+unix:///?socket=/run/s', 'size': 1 << 30,
+         'created_at': '2026-11-23T02:52:00Z'}
+DEDUP = {'name': 'nas', 'type': 'dedup', 'path': '/nas', 'chunk_size': 65536, 'compression': 1, 'encryption': 'key-file',
+         'key_file': '/k', 'state': 'ok', 'backups': 2, 'bytes_stored': 1 << 20, 'bytes_free': 1 << 40,
+         'bytes_logical': 10 << 20, 'bytes_unique': 5 << 19, 'bytes_reclaimable': 1536, 'packs': 7, 'chunks': 40,
+         'trash': 3, 'damaged_chunks': 0, 'verified_at': None, 'created_at': '2026-11-23T02:52:00Z'}
 
 
 def page(*items, following=None):
@@ -35,6 +42,25 @@ REQUESTS = [
     (['vm', 'remove', 'web01'], ('DELETE', '/v1/vms/web01', None), (204, None)),
     (['repo', 'add', 'r', '--path', '/r', '--type', 'qcow2'],
      ('POST', '/v1/repositories', {'name': 'r', 'path': '/r', 'type': 'qcow2'}), (201, REPO)),
+    (['repo', 'add', 'r', '--path', '/r', '--chunk-size', '128K', '--compression', '3', '--passphrase-file', '/p'],
+     ('POST', '/v1/repositories', {'name': 'r', 'path': '/r', 'chunk_size': 131072, 'compression': 3,
+                                   'passphrase_file': '/p'}), (201, REPO)),
+    (['repo', 'add', 'r', '--path', '/r', '--key-file', '/k'],
+     ('POST', '/v1/repositories', {'name': 'r', 'path': '/r', 'key_file': '/k'}), (201, REPO)),
+    (['repo', 'verify', 'r', '--speed', '1M', '--id', 'x'],
+     ('POST', '/v1/jobs', {'kind': 'verify', 'repository': 'r', 'speed': 1048576, 'id': 'x'}),
+     (202, job('queued', kind='verify', vm=None))),
+    (['repo', 'gc', 'r', '--id', 'x'], ('POST', '/v1/jobs', {'kind': 'gc', 'repository': 'r', 'id': 'x'}),
+     (202, job('queued', kind='gc', vm=None))),
+    (['verify', '01B', '--speed', '1M'], ('POST', '/v1/jobs', {'kind': 'verify', 'backup': '01B', 'speed': 1048576}),
+     (202, job('queued', kind='verify'))),
+    (['serve', '01B', '--disk', 'vda'], ('POST', '/v1/serves', {'backup': '01B', 'disk': 'vda'}), (201, SERVE)),
+    (['serve', '--disk', 'vda', '--listen', 'tcp:127.0.0.1:0', '--', 'list'],
+     ('POST', '/v1/serves', {'backup': 'list', 'disk': 'vda', 'listen': 'tcp:127.0.0.1:0'}), (201, SERVE)),
+    (['serve', 'list'], ('GET', '/v1/serves', None), page(SERVE)),
+    (['serve', 'stop', '01S'], ('DELETE', '/v1/serves/01S', None), (204, None)),
+    (['export', 'list'], ('GET', '/v1/exports', None), page(export())),
+    (['export', 'show', '01E'], ('GET', '/v1/exports/01E', None), export()),
     (['repo', 'list'], ('GET', '/v1/repositories', None), page(REPO)),
     (['repo', 'show', 'r'], ('GET', '/v1/repositories/r', None), REPO),
     (['repo', 'remove', 'r'], ('DELETE', '/v1/repositories/r', None), (204, None)),
@@ -62,6 +88,14 @@ REQUESTS = [
     (['speed', '01J', '10M'], ('PUT', '/v1/jobs/01J/speed', {'speed': 10485760}), job(speed=10485760)),
     (['speed', '01J', '0'], ('PUT', '/v1/jobs/01J/speed', {'speed': 0}), job()),
     (['backup', 'list', '--vm', 'web01'], ('GET', '/v1/backups?vm=web01', None), page(BACKUP)),
+    (['backup', 'list', '--deleted', '--vm', 'web01'], ('GET', '/v1/backups?vm=web01&deleted=true', None),
+     page(dict(BACKUP, deleted_at='2026-11-24T02:52:00Z'))),
+    (['backup', 'undelete', '01B'], ('POST', '/v1/backups/01B/undelete', None), BACKUP),
+    (['backup', 'pin', '01B'], ('POST', '/v1/backups/01B/pin', None), dict(BACKUP, pinned=True)),
+    (['backup', 'unpin', '01B'], ('POST', '/v1/backups/01B/unpin', None), BACKUP),
+    (['backup', 'copy', '01B', '--to', 'r', '--speed', '1M', '--id', 'x'],
+     ('POST', '/v1/jobs', {'kind': 'copy', 'backup': '01B', 'to': 'r', 'speed': 1048576, 'id': 'x'}),
+     (202, job('queued', kind='copy'))),
     (['backup', 'show', '01B'], ('GET', '/v1/backups/01B', None), BACKUP),
     (['backup', 'delete', '01B'], ('DELETE', '/v1/backups/01B', None), (202, job('queued', kind='delete'))),
     (['restore', '01B', '--output', '/o', '--disk', 'vda', '--disk', 'vdb', '--format', 'raw', '--force', '--speed', '1K',
@@ -103,7 +137,10 @@ def test_options_may_stand_anywhere(daemon, ctl):
 
 @pytest.mark.parametrize('words,member', [
     (['start', '--vm', 'v', '--target', 'out/x.qcow2'], 'target'), (['restore', 'b', '--output', 'out/x.qcow2'], 'output'),
-    (['vm', 'add', 'v', '--qmp', 'out/x.qcow2'], 'qmp'), (['repo', 'add', 'r', '--path', 'out/x.qcow2'], 'path')])
+    (['vm', 'add', 'v', '--qmp', 'out/x.qcow2'], 'qmp'),
+    (['repo', 'add', 'r', '--path', '/r', '--key-file', 'out/x.qcow2'], 'key_file'),
+    (['repo', 'add', 'r', '--path', '/r', '--passphrase-file', 'out/x.qcow2'], 'passphrase_file'),
+    (['export', 'begin', '--vm', 'v', '--tls', 'out/x.qcow2'], 'tls'), (['repo', 'add', 'r', '--path', 'out/x.qcow2'], 'path')])
 def test_makes_paths_absolute(daemon, ctl, folder, words, member):
     os.mkdir(folder + '/here')
     ctl(*words, cwd=folder + '/here')
@@ -114,6 +151,10 @@ def test_start_prints_the_id_alone(daemon, ctl):
     daemon.routes['POST /v1/jobs'] = (202, job('queued', '01JXYZ'))
     assert ctl('start', '--vm', 'v').stdout == '01JXYZ\n'
     assert ctl('restore', 'b', '--output', '/o').stdout == '01JXYZ\n'
+    for words in (['verify', 'b'], ['repo', 'verify', 'r'], ['repo', 'gc', 'r'], ['backup', 'copy', 'b', '--to', 'r']):
+        assert ctl(*words).stdout == '01JXYZ\n'
+    daemon.routes['POST /v1/serves'] = (201, SERVE)
+    assert ctl('serve', 'b', '--disk', 'vda').stdout == SERVE['uri'] + '\n'
     daemon.routes['DELETE /v1/backups/b'] = (202, job('queued', '01JXYZ'))
     assert ctl('backup', 'delete', 'b').stdout == '01JXYZ\n'
     daemon.routes['POST /v1/checkpoints'] = (201, CHECKPOINT)
@@ -172,6 +213,70 @@ def test_status_shows_disks_steps_and_errors(daemon, ctl):
     assert result.returncode == 0
     for text in ('the target is full (no-space)', 'vda does not fit', 'Steps', 'plan', '25%, 1.0 KiB of 4.0 KiB'):
         assert text in result.stdout
+
+
+def rows(text):
+    """'Label: value' lines as they stand, in their order."""
+    return [tuple(part.strip() for part in line.split(':', 1)) for line in text.splitlines()]
+
+
+def test_a_dedup_repository_shows_what_is_shared(daemon, ctl):
+    daemon.routes['GET /v1/repositories/nas'] = DEDUP
+    shown = dict(rows(ctl('repo', 'show', 'nas').stdout))
+    assert {key: shown[key] for key in ('Logical', 'Unique', 'Stored', 'Deduplication', 'Compression', 'gc would free',
+                                        'In the trash', 'Packs', 'Damage', 'Verified', 'Encryption', 'Key file')} == {
+        'Logical': '10.0 MiB', 'Unique': '2.5 MiB', 'Stored': '1.0 MiB', 'Deduplication': '4.0 : 1', 'Compression': '2.5 : 1',
+        'gc would free': '1.5 KiB', 'In the trash': '3', 'Packs': '7', 'Damage': 'none known', 'Verified': 'never as a whole',
+        'Encryption': 'key-file', 'Key file': '/k'}
+    assert 'Passphrase file' not in shown
+    daemon.routes['GET /v1/repositories/nas'] = dict(DEDUP, damaged_chunks=2, verified_at='2026-11-24T02:52:00Z',
+                                                     bytes_logical=0, bytes_unique=0, compression=0)
+    shown = dict(rows(ctl('repo', 'show', 'nas').stdout))
+    assert shown['Damage'].startswith('2 chunks') and shown['Verified'] == '2026-11-24 02:52:00'
+    assert 'Deduplication' not in shown and 'Compression' not in shown
+    assert shown['Compression level'] == '1'
+    daemon.routes['GET /v1/repositories/nas'] = REPO
+    assert 'Deduplication' not in ctl('repo', 'show', 'nas').stdout
+
+
+def test_marks_of_backups(daemon, ctl):
+    daemon.routes['GET /v1/backups'] = page(BACKUP, dict(BACKUP, pinned=True, damaged=True),
+                                            dict(BACKUP, verified_at='2026-11-23T02:52:00Z'))
+    assert [line.split()[-1] for line in ctl('--quiet', 'backup', 'list').stdout.splitlines()] == ['-', 'damaged,pinned', 'verified']
+    daemon.routes['GET /v1/backups/b'] = dict(BACKUP, pinned=True)
+    assert 'pinned' in ctl('backup', 'show', 'b').stdout
+
+
+def test_the_trash_tells_since_when(daemon, ctl):
+    daemon.routes['GET /v1/backups'] = page(dict(BACKUP, deleted_at='2026-11-24T03:04:05Z'))
+    assert '2026-11-24 03:04:05' in ctl('backup', 'list', '--deleted').stdout
+
+
+def test_why_an_increment_is_large(daemon, ctl):
+    pull = job(mode='pull', bytes_total=3 << 30, bytes_different=2 << 20, bytes_new=1 << 20)
+    pull['disks'][0].update(bytes_total=3 << 30, bytes_different=2 << 20, bytes_new=1 << 20)
+    daemon.routes['GET /v1/jobs/j'] = pull
+    text = ctl('status', 'j').stdout
+    assert '3.0 GiB dirty, 2.0 MiB of it different, 1.0 MiB new to the repository' in text
+    heading, disk = text.split('Disks\n')[1].splitlines()[:2]
+    assert heading.split()[:7] == ['DISK', 'LEVEL', 'STATE', 'DIRTY', 'READ', 'DIFFERENT', 'NEW']
+    assert '2.0 MiB' in disk and '1.0 MiB' in disk
+    daemon.routes['GET /v1/jobs/j'] = job(mode='push', bytes_different=0, bytes_new=0)
+    assert 'dirty' not in ctl('status', 'j').stdout.lower()
+
+
+def test_gc_tells_what_it_would_free(daemon, ctl):
+    daemon.routes['POST /v1/jobs'] = (202, job('queued', kind='gc', vm=None, disks=[]))
+    end = job('completed', kind='gc', vm=None, disks=[], bytes_total=3 << 20, bytes_transferred=0)
+    daemon.routes['GET /v1/jobs/01JOB'] = end
+    daemon.routes['GET /v1/events'] = (500, {})
+    result = ctl('--quiet', 'repo', 'gc', 'r', '--dry-run')
+    assert (result.returncode, result.stdout, result.stderr) == (0, 'gc would free 3.0 MiB\n', '')
+    assert daemon.asked()[0][2] == {'kind': 'gc', 'repository': 'r', 'dry_run': True}
+    assert json.loads(ctl('--json', 'repo', 'gc', 'r', '--dry-run').stdout) == end
+    daemon.routes['GET /v1/jobs/01JOB'] = job('failed', kind='gc', disks=[], error={'code': 'unreachable', 'message': 'no disk'})
+    result = ctl('repo', 'gc', 'r', '--dry-run')
+    assert (result.returncode, result.stdout) == (6, '')
 
 
 CODES = [('failed', 500, 1), ('invalid', 400, 2), ('invalid', 422, 2), ('partial', 500, 3), ('not-found', 404, 4),

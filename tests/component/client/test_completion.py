@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from conftest import PROGRAM
-from fake_daemon import job
+from fake_daemon import export, job
 
 SCRIPT = os.path.join(os.path.dirname(__file__), '../../../contrib/completion/backupctl')
 
@@ -29,6 +29,13 @@ def complete(daemon, ctl):
     daemon.routes['GET /v1/repositories'] = {'items': [{'name': 'default', 'path': '/r'}], 'next': None}
     daemon.routes['GET /v1/backups'] = {'next': None, 'items': [
         {'id': '01BA', 'vm': 'web01', 'state': 'completed', 'point_in_time': '2026-11-23T02:52:00Z', 'disks': []}]}
+    daemon.routes['GET /v1/backups?deleted=true'] = {'next': None, 'items': [
+        {'id': '01DA', 'vm': 'web01', 'state': 'completed', 'point_in_time': '2026-11-23T02:52:00Z', 'disks': []}]}
+    daemon.routes['GET /v1/serves'] = {'next': None, 'items': [{'id': '01SA', 'backup': 'b', 'disk': 'vda', 'uri': 'nbd://h'}]}
+    daemon.routes['GET /v1/exports'] = {'next': None, 'items': [export(ident='01EA')]}
+    disks = [{'name': name, 'level': 'full', 'state': 'completed'} for name in ('sda', 'sdb')]
+    daemon.routes['GET /v1/backups/01BA'] = {'id': '01BA', 'vm': 'web01', 'state': 'completed', 'disks': disks,
+                                             'point_in_time': '2026-11-23T02:52:00Z'}
     daemon.routes['GET /v1/checkpoints'] = {'items': [{'id': '01CA', 'vm': 'web01'}], 'next': None}
 
     def run(*words, env=None):
@@ -57,6 +64,23 @@ def complete(daemon, ctl):
     (['--json', 'status', '01J'], {'01JA', '01JB'}),
     (['start', '--wait', '--d'], {'--disks', '--dry-run'}),
     (['restore', ''], {'01BA'}),
+    (['restore', '01BA', '--disk', ''], {'sda', 'sdb'}),
+    (['serve', '01BA', '--disk', 'sda'], {'sda'}),
+    (['serve', '--disk', ''], set()),
+    (['verify', ''], {'01BA'}),
+    (['repo', 'gc', ''], {'default'}),
+    (['backup', 'copy', '01BA', '--to', ''], {'default'}),
+    (['backup', 'undelete', ''], {'01DA'}),
+    (['backup', ''], {'list', 'show', 'delete', 'undelete', 'pin', 'unpin', 'copy'}),
+    (['serve', ''], {'01BA', 'list', 'stop'}),
+    (['serve', '01BA', '--d'], {'--disk'}),
+    (['serve', 'list', '--l'], set()),
+    (['serve', 'stop', ''], {'01SA'}),
+    (['export', 'end', ''], {'01EA'}),
+    (['export', 'end', '01EA', '--s'], {'--success'}),
+    (['export', 'begin', '--listen', 'u'], {'unix'}),
+    (['repo', 'add', 'r', '--type', ''], {'dedup', 'qcow2'}),
+    (['repo', 'add', 'r', '--chunk-size', '6'], {'64K'}),
     (['restore', '01BA', '--format', ''], {'raw', 'qcow2'}),
     (['checkpoint', 'delete', ''], {'01CA'}),
     (['list', '--state', 'c'], {'completed', 'cancelled'}),

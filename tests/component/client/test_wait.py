@@ -45,6 +45,15 @@ def hang(handler):
 START = ['start', '--vm', 'web01', '--wait']
 
 
+def test_a_pull_tells_what_is_different_and_new(daemon, ctl):
+    started(daemon, done(mode='pull', bytes_different=2048, bytes_new=1024))
+    result = ctl(*START)
+    assert result.returncode == 0
+    assert '100%  4.0 KiB of 4.0 KiB; 2.0 KiB different, 1.0 KiB new' in result.stderr
+    started(daemon, done(mode='pull', repository=None))
+    assert 'different' not in ctl(*START).stderr
+
+
 def test_follows_events_to_the_end(daemon, ctl):
     started(daemon, job())
     daemon.routes['GET /v1/events'] = events(job(step='prepare'), job(), done(), then=hang)

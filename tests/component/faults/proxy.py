@@ -204,9 +204,13 @@ class Proxy:
         self.fault, self.count, self.kinds = None, 0, []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
-        self.listener.listen(8)
+        self.listen()
         self.connections = []
         threading.Thread(target=self.serve, daemon=True).start()
+
+    def listen(self):
+        """Called in QEMU's process, its clients have that for their peer, as they would without a proxy."""
+        self.listener.listen(8)
 
     def serve(self):
         while True:

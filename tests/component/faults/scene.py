@@ -41,7 +41,7 @@ class Daemon(daemon_module.Daemon):
 
 
 class Scene:
-    def __init__(self, folder, sizes=None, form="qcow2", scratch=None, reserve="1M", busy_guest=True, stall=None):
+    def __init__(self, folder, sizes=None, form="qcow2", scratch=None, reserve="1M", busy_guest=True, stall=None, pull=False):
         self.folder = pathlib.Path(folder)
         self.vm = vm_module.Vm(self.folder, sizes or {"vda": 4 * MIB, "vdb": 2 * MIB + 512}, form)
         self.daemon = Daemon(self.folder / "d")
@@ -53,6 +53,7 @@ class Scene:
         self.daemon.configure(**keys)
         self.socket = self.folder / "proxy.qmp"
         self.busy_guest = busy_guest
+        self.pull = pull    # into a repository of type dedup
         self.pits = {}      # of the run at hand: {disk: content}
         self.contents = {}  # {backup: {disk: content}}
         self.elsewhere = set()  # backups to targets of their own
@@ -60,10 +61,13 @@ class Scene:
         self.proxy = None
 
     def start(self):
-        self.vm.start()
         self.proxy = proxy_module.Proxy(self.socket, self.vm.qmp, self.before_command, self.busy_guest)
+        self.vm.as_child = self.proxy.listen
+        self.vm.start()
         self.vm.scribble_all(8)
         self.daemon.start()
+        if not self.pull:
+            self.daemon.use_qcow2()
         self.ctl("vm", "add", VM, "--qmp", self.socket)
         self.wait_vm()
         return self
@@ -81,18 +85,23 @@ class Scene:
 
     def get(self, path):
         """GET of the REST interface; much quicker than a process of backupctl."""
+        status, answer = self.ask("GET", path)
+        assert status == 200, "%s: %s" % (path, answer)
+        return answer
+
+    def ask(self, method, path, body=None):
+        """Returns the HTTP status and the document."""
         connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(60)
         try:
             connection.sock.connect(self.daemon.address[len("unix:"):])
-            connection.request("GET", path)
+            connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         finally:
             connection.close()
-        assert response.status == 200, "%s: %s" % (path, body)
-        return json.loads(body)
+        return response.status, json.loads(answer)
 
     def job(self, job):
         return self.get("/v1/jobs/" + job["id"])
@@ -197,13 +206,21 @@ class Scene:
 
     def check_files(self):
         assert os.listdir(self.daemon.scratch) == []
+        if self.pull:
+            self.check_packs()
+            return
         folder = self.daemon.state / "repository"
         if not folder.exists():
-            folder = next(path.parent for path in self.daemon.state.rglob(VM) if path.is_dir())
+            folder = next((path.parent for path in self.daemon.state.rglob(VM) if path.is_dir()), self.daemon.state / "qcow2")
         there = {path.name for path in (folder / VM).iterdir()} if (folder / VM).exists() else set()
         assert there == set(self.contents), "folders of backups that are none: %s" % (there ^ set(self.contents))
         temporary = [str(path) for path in folder.rglob(".*")]
         assert not temporary, "temporary files are left: %s" % temporary
+
+    def check_packs(self):
+        folder = self.daemon.state / "default" / "backups" / VM
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        assert there == set(self.contents), "backups that are none: %s" % (there ^ set(self.contents))
 
     def check_content(self, backup):
         """Restores a backup and compares it with what the disks held."""
@@ -224,6 +241,8 @@ class Scene:
     def check_contents(self, through_daemon=2):
         """All backups; the last ones by a restore, the others by qemu-img, which is faster."""
         backups = list(self.contents)
+        if self.pull:
+            through_daemon = len(backups)
         for backup in backups[:-through_daemon]:
             self.check_images(backup)
         for backup in backups[-through_daemon:]:
@@ -231,6 +250,9 @@ class Scene:
 
     def check_images(self, backup):
         """The images in the repository, without a restore."""
+        if self.pull:
+            self.check_content(backup)
+            return
         for disk in self.get("/v1/backups/" + backup)["disks"]:
             if disk["state"] != "completed":
                 continue

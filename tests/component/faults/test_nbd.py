@@ -83,6 +83,17 @@ def test_content_of_an_nbd_target(scene, nbd):
     check(scene, job)
 
 
+@pytest.mark.parametrize("size, export, words", [
+    (SIZE, "nope", "does not give export 'nope'"),
+    (SIZE // 2, "", "has %d bytes, the disk %d" % (SIZE // 2, SIZE)),
+    (SIZE * 2, "", "has %d bytes, the disk %d" % (SIZE * 2, SIZE))])
+def test_target_that_does_not_fit(scene, nbd, size, export, words):
+    server = nbd("--filter=exportname", "memory", str(size), "exportname=", "exportname-strict=true")
+    job, _slowest = finish(scene, scene.begin("--disks", "vda", "--target", server.uri.replace("///", "///" + export)))
+    assert job["state"] == "failed" and words in job["error"]["message"], job["error"]
+    check(scene, job)
+
+
 @pytest.mark.parametrize("error, code", [("EIO", "failed"), ("ENOSPC", "no-space")])
 def test_target_with_errors(scene, nbd, error, code):
     server = nbd("--filter=error", "memory", str(SIZE), "error-pwrite=" + error, "error-pwrite-rate=30%", "error-zero=" + error, "error-zero-rate=30%")

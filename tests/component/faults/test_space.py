@@ -104,7 +104,7 @@ def test_repository_runs_full(make_scene, small_folder):
     scene = make_scene(sizes={"vda": 16 * MIB, "vdb": 2 * MIB})
     scene.vm.write("vda", 0, 16 * MIB, 7)
     scene.backup()
-    scene.ctl("repo", "add", "small", "--path", small_folder / "r")
+    scene.ctl("repo", "add", "small", "--type", "qcow2", "--path", small_folder / "r")
     job = scene.wait_end(scene.begin("--repo", "small"))
     assert (job["state"], job["error"]["code"]) == ("failed", "no-space"), job
     assert [path.name for path in (small_folder / "r").rglob("*.qcow2")] == []

@@ -16,7 +16,7 @@ def kill_vm(scene, fault, options):
         scene.vm.kill()
         fault.let_go("drop")
         if job is not None:
-            scene.wait_end(job)
+            scene.wait_end(job, 5)  # nobody is waited for who is dead
         scene.vm.start()
         scene.wait_vm()
     return job

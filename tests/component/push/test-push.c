@@ -11,6 +11,7 @@
 #include "process.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define MIB (1ull << 20)
 #define SIZE (32 * MIB)
@@ -200,6 +201,39 @@ START_TEST (pushes_directly)
 }
 END_TEST
 
+static uint64_t
+allocated (const char *file)
+{
+  struct stat status;
+  ck_assert_int_eq (stat (file, &status), 0);
+  return (uint64_t)status.st_blocks * 512;
+}
+
+/* 8 MiB of zeroes that the guest wrote as data: the image has them as zeroes, above older data as well, and not as bytes. */
+static void
+zeroes_take_no_room (const char *mode)
+{
+  Fixture f;
+  set_up (&f, two_disks, 1);
+  bk_test_vm_write (f.vm, "vda", 0, 8 * MIB, 8 * MIB);
+  bk_test_vm_write (f.vm, "vda", 0x11, 16 * MIB, 8 * MIB);
+  back_up (&f, mode, 1, 1, NULL);
+  g_autofree char *full = g_strdup_printf ("%s/vda-1.qcow2", f.folder);
+  ck_assert_uint_lt (allocated (full), 9 * MIB);
+  bk_test_vm_write (f.vm, "vda", 0, 16 * MIB, 8 * MIB);
+  back_up (&f, mode, 2, 1, "bkd-0a1b2c-cp-1");
+  g_autofree char *increment = g_strdup_printf ("%s/vda-2.qcow2", f.folder);
+  ck_assert_uint_lt (allocated (increment), 5 * MIB); /* back_up() itself wrote 3 MiB since the full */
+  tear_down (&f);
+}
+
+START_TEST (stores_no_zeroes)
+{
+  zeroes_take_no_room ("push");
+  zeroes_take_no_room ("push-direct");
+}
+END_TEST
+
 /* Undo at each step gives the bits back: the next increment from the same base is complete. */
 START_TEST (gives_dirty_bits_back)
 {
@@ -229,6 +263,6 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { pushes_full_and_increments, pushes_directly, gives_dirty_bits_back, NULL };
+  const TTest *const tests[] = { pushes_full_and_increments, pushes_directly, stores_no_zeroes, gives_dirty_bits_back, NULL };
   return bk_suite_run ("push", tests);
 }

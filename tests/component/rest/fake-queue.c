@@ -4,21 +4,14 @@
  * Linked in place of job/queue.c, so that the REST server is tested alone.
  *
  * What tests may ask of it: a backup of the ID "slow" is accepted half a second late; one of the ID "flood"
- * publishes 20000 events; one of the ID "nowhere" finds its VM unreachable.
+ * publishes 20000 events; one of the ID "nowhere" finds its VM unreachable. A deletion is done at once, into the trash;
+ * backups of the VM "plain" are of a repository that has none.
  */
-#include "queue.h"
+#include "fake-queue.h"
 
 #include "ulid.h"
 
 #include <string.h>
-
-struct BkQueue {
-  BkCatalog *catalog;
-  BkVmRegistry *vms;
-  BkRepositoryRegistry *repositories;
-  BkEventRing *events;
-  GPtrArray *jobs; /* BkJobInfo, oldest first */
-};
 
 BkQueue *
 bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkEventRing *events,
@@ -30,6 +23,9 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->repositories = repositories;
   queue->events = events;
   queue->jobs = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_job_info_free);
+  queue->trash = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_backup_info_free);
+  queue->pinned = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  queue->exports = g_ptr_array_new_with_free_func (fake_export_free);
   return queue;
 }
 
@@ -37,6 +33,9 @@ void
 bk_queue_free (BkQueue *queue)
 {
   g_ptr_array_unref (queue->jobs);
+  g_ptr_array_unref (queue->trash);
+  g_hash_table_unref (queue->pinned);
+  g_ptr_array_unref (queue->exports);
   g_free (queue);
 }
 
@@ -226,10 +225,71 @@ bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError
   return submit_for_backup (queue, "restore", request->id, request->backup, error);
 }
 
-BkJobInfo *
-bk_queue_submit_delete (BkQueue *queue, const char *backup, GError **error)
+static void
+throw_away (BkQueue *queue, BkBackupInfo *backup)
 {
-  return submit_for_backup (queue, "delete", NULL, backup, error);
+  backup->deleted_at = g_get_real_time ();
+  g_ptr_array_add (queue->trash, backup);
+}
+
+BkJobInfo *
+bk_queue_submit_delete (BkQueue *queue, const char *id, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, id, error);
+  if (backup == NULL)
+    return NULL;
+  if (g_hash_table_contains (queue->pinned, backup->id)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "backup '%s' is pinned; unpin it first", backup->id);
+    return NULL;
+  }
+  g_autoptr (BkJobInfo) job = submit_for_backup (queue, "delete", NULL, backup->id, error);
+  if (job == NULL || !bk_catalog_remove_backup (queue->catalog, backup->id, error))
+    return NULL;
+  throw_away (queue, g_steal_pointer (&backup));
+  return g_steal_pointer (&job);
+}
+
+BkJobInfo *
+bk_queue_submit_copy (BkQueue *queue, const BkCopyRequest *request, GError **error)
+{
+  g_autoptr (BkRepositoryInfo) to = bk_repository_registry_info (queue->repositories, request->to, error);
+  BkJobInfo *job = to ? submit_for_backup (queue, "copy", request->id, request->backup, error) : NULL;
+  if (job == NULL)
+    return NULL;
+  job->speed = request->speed;
+  job->repository = g_strdup (to->name);
+  return job;
+}
+
+static BkJobInfo *
+submit_for_repository (BkQueue *queue, const char *kind, const char *id, const char *name, GError **error)
+{
+  g_autoptr (BkRepositoryInfo) repository = bk_repository_registry_info (queue->repositories, name, error);
+  BkJobInfo *job = repository ? add_job (queue, id, kind, NULL, error) : NULL;
+  if (job == NULL)
+    return NULL;
+  job->repository = g_strdup (repository->name);
+  return copy (job);
+}
+
+BkJobInfo *
+bk_queue_submit_verify (BkQueue *queue, const BkVerifyRequest *request, GError **error)
+{
+  if ((request->backup == NULL) == (request->repository == NULL)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/backup: name either a backup or a repository");
+    return NULL;
+  }
+  return request->backup ? submit_for_backup (queue, "verify", request->id, request->backup, error)
+                         : submit_for_repository (queue, "verify", request->id, request->repository, error);
+}
+
+BkJobInfo *
+bk_queue_submit_gc (BkQueue *queue, const BkGcRequest *request, GError **error)
+{
+  BkJobInfo *job = submit_for_repository (queue, "gc", request->id, request->repository, error);
+  if (job && request->dry_run)
+    job->bytes_total = 4096;
+  return job;
 }
 
 BkJobInfo *
@@ -314,7 +374,57 @@ bk_queue_list_backups (BkQueue *queue, const char *vm, GError **error)
 BkBackupInfo *
 bk_queue_get_backup (BkQueue *queue, const char *id, GError **error)
 {
-  return bk_catalog_get_backup (queue->catalog, id, error);
+  BkBackupInfo *backup = bk_catalog_get_backup (queue->catalog, id, error);
+  if (backup)
+    backup->pinned = g_hash_table_contains (queue->pinned, backup->id);
+  return backup;
+}
+
+GPtrArray *
+bk_queue_list_trash (BkQueue *queue, const char *vm, GError **error G_GNUC_UNUSED)
+{
+  GPtrArray *found = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_backup_info_free);
+  for (unsigned i = 0; i < queue->trash->len; i++) {
+    const BkBackupInfo *backup = queue->trash->pdata[i];
+    if (vm == NULL || g_str_equal (backup->vm, vm))
+      g_ptr_array_add (found, bk_struct_copy (&bk_backup_info_struct, backup));
+  }
+  return found;
+}
+
+BkBackupInfo *
+bk_queue_pin_backup (BkQueue *queue, const char *id, bool pinned, GError **error)
+{
+  g_autoptr (BkBackupInfo) backup = bk_queue_get_backup (queue, id, error);
+  if (backup == NULL)
+    return NULL;
+  if (g_str_equal (backup->vm, "plain")) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "backup '%s' is not in a repository of type dedup: it can not be pinned",
+                 backup->id);
+    return NULL;
+  }
+  if (pinned)
+    g_hash_table_add (queue->pinned, g_strdup (backup->id));
+  else
+    g_hash_table_remove (queue->pinned, backup->id);
+  backup->pinned = pinned;
+  return g_steal_pointer (&backup);
+}
+
+BkBackupInfo *
+bk_queue_undelete_backup (BkQueue *queue, const char *id, GError **error)
+{
+  for (unsigned i = 0; i < queue->trash->len; i++) {
+    BkBackupInfo *backup = queue->trash->pdata[i];
+    if (!g_str_has_prefix (backup->id, id))
+      continue;
+    backup->deleted_at = 0;
+    if (!bk_catalog_put_backup (queue->catalog, backup, error))
+      return NULL;
+    return g_ptr_array_steal_index (queue->trash, i);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "no backup '%s' in the trash", id);
+  return NULL;
 }
 
 GPtrArray *

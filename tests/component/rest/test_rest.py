@@ -132,6 +132,21 @@ def test_jobs(vm):
     ({'vm': 'web01', 'id': 'a/b'}, '/id'),
     ({'kind': 'restore', 'output': '/x'}, '/backup'),
     ({'kind': 'restore', 'backup': 'b', 'output': '/x', 'dry_run': True}, '/dry_run'),
+    ({'vm': 'no-such-vm', 'id': ''}, '/id'),
+    ({'kind': 'restore', 'backup': 'b', 'output': '/x', 'id': 'a b'}, '/id'),
+    ({'kind': 'verify', 'backup': 'b', 'id': 'a/b'}, '/id'),
+    ({'kind': 'gc', 'repository': 'r', 'id': 'x' * 65}, '/id'),
+    ({'kind': 'copy', 'backup': 'b', 'to': 'r', 'id': ''}, '/id'),
+    ({'kind': 'export', 'vm': 'web01'}, '/kind'),
+    ({'kind': 'verify'}, '/backup'),
+    ({'kind': 'verify', 'backup': 'b', 'repository': 'r'}, '/backup'),
+    ({'kind': 'verify', 'backup': 1}, '/backup'),
+    ({'kind': 'verify', 'repository': 'r', 'dry_run': True}, '/dry_run'),
+    ({'kind': 'gc'}, '/repository'),
+    ({'kind': 'gc', 'repository': 'default', 'dry_run': 'yes'}, '/dry_run'),
+    ({'kind': 'copy', 'to': 'r'}, '/backup'),
+    ({'kind': 'copy', 'backup': 'b'}, '/to'),
+    ({'kind': 'copy', 'backup': 'b', 'to': 'r', 'speed': -1}, '/speed'),
     ('text', '/'),
     (None, '/'),
 ])
@@ -192,10 +207,69 @@ def test_backups(vm):
     assert answer.status == 202
     assert check('Job', answer.json)['kind'] == 'delete'
     assert answer.headers['Location'] == '/v1/jobs/' + answer.json['id']
+    check_problem(vm.get('/v1/backups/b3'), 404, 'not-found')
     answer = vm.post('/v1/jobs', {'kind': 'restore', 'backup': 'b2', 'output': '/x', 'id': 'r1'})
     assert (answer.status, answer.json['kind'], answer.json['backup_id']) == (202, 'restore', 'b2')
     check_problem(vm.get('/v1/backups/zz'), 404, 'not-found')
     check_problem(vm.ask('DELETE', '/v1/backups/zz'), 404, 'not-found')
+
+
+def test_trash(vm):
+    for number in range(3):
+        vm.post('/v1/jobs', {'vm': 'web01', 'id': f'b{number}'})
+    assert vm.get('/v1/backups?deleted=true').json == {'items': [], 'next': None}
+    for number in (2, 0):
+        vm.ask('DELETE', f'/v1/backups/b{number}')
+    page = check('BackupList', vm.get('/v1/backups?deleted=true&vm=web01&limit=1').json)
+    assert [one['id'] for one in page['items']] == ['b0'] and page['items'][0]['deleted_at']
+    page = vm.get(f'/v1/backups?deleted=true&cursor={page["next"]}').json
+    assert [one['id'] for one in page['items']] == ['b2'] and page['next'] is None
+    assert vm.get('/v1/backups?deleted=true&vm=web02').json['items'] == []
+    assert [one['id'] for one in vm.get('/v1/backups?deleted=false').json['items']] == ['b1']
+    answer = vm.post('/v1/backups/b2/undelete')
+    assert (answer.status, answer.json['id']) == (200, 'b2')
+    assert 'deleted_at' not in check('Backup', answer.json)
+    assert [one['id'] for one in vm.get('/v1/backups').json['items']] == ['b1', 'b2']
+    check_problem(vm.post('/v1/backups/b2/undelete'), 404, 'not-found')
+    for word in ('', 'yes', 'TRUE', '1'):
+        check_problem(vm.get('/v1/backups?deleted=' + word), 400, 'invalid', '?deleted')
+
+
+def test_pins(vm):
+    vm.post('/v1/jobs', {'vm': 'web01', 'id': 'b0'})
+    answer = vm.post('/v1/backups/b/pin')
+    assert (answer.status, check('Backup', answer.json)['pinned']) == (200, True)
+    assert vm.get('/v1/backups/b0').json['pinned']
+    check_problem(vm.ask('DELETE', '/v1/backups/b0'), 409, 'conflict')
+    answer = vm.post('/v1/backups/b0/unpin')
+    assert answer.status == 200 and 'pinned' not in answer.json
+    assert vm.ask('DELETE', '/v1/backups/b0').status == 202
+    check_problem(vm.post('/v1/backups/b0/pin'), 404, 'not-found')
+    check_problem(vm.get('/v1/backups/b0/pin'), 405, 'invalid')
+
+
+def test_a_backup_that_can_not_be_pinned(vm):
+    vm.post('/v1/vms', {'name': 'plain', 'qmp': '/nowhere'})
+    vm.post('/v1/jobs', {'vm': 'plain', 'id': 'p0'})
+    assert 'dedup' in check_problem(vm.post('/v1/backups/p0/pin'), 400, 'invalid')
+
+
+def test_jobs_of_repositories(vm):
+    vm.post('/v1/jobs', {'vm': 'web01', 'id': 'b0'})
+    for body, wanted in (({'kind': 'verify', 'backup': 'b', 'id': 'v1'}, {'backup_id': 'b0', 'vm': 'web01'}),
+                         ({'kind': 'verify', 'repository': 'default', 'speed': 7}, {'repository': 'default', 'vm': None}),
+                         ({'kind': 'gc', 'repository': 'default'}, {'repository': 'default', 'bytes_total': 0}),
+                         ({'kind': 'gc', 'repository': 'default', 'dry_run': True}, {'bytes_total': 4096}),
+                         ({'kind': 'copy', 'backup': 'b0', 'to': 'default', 'speed': 9}, {'speed': 9, 'backup_id': 'b0'})):
+        answer = vm.post('/v1/jobs', body)
+        assert answer.status == 202 and answer.headers['Location'] == '/v1/jobs/' + answer.json['id'], answer.bytes
+        assert check('Job', answer.json)['kind'] == body['kind']
+        assert {key: answer.json[key] for key in wanted} == wanted
+        assert [job['id'] for job in vm.get('/v1/jobs?kind=' + body['kind']).json['items']][0] == answer.json['id']
+    check_problem(vm.post('/v1/jobs', {'kind': 'verify', 'backup': 'b0', 'id': 'v1'}), 409, 'conflict')
+    check_problem(vm.post('/v1/jobs', {'kind': 'verify', 'backup': 'zz'}), 404, 'not-found')
+    check_problem(vm.post('/v1/jobs', {'kind': 'gc', 'repository': 'zz'}), 404, 'not-found')
+    check_problem(vm.post('/v1/jobs', {'kind': 'copy', 'backup': 'b0', 'to': 'zz'}), 404, 'not-found')
 
 
 def test_repositories(daemon):
@@ -220,6 +294,31 @@ def test_repositories(daemon):
     assert 'default' in check_problem(daemon.get('/v1/repositories/more'), 404, 'not-found')
 
 
+@pytest.mark.parametrize('more, pointer', [
+    ({'type': 'qcow2', 'chunk_size': 65536}, '/chunk_size'),
+    ({'type': 'qcow2', 'compression': 3}, '/compression'),
+    ({'type': 'qcow2', 'passphrase_file': '/k'}, '/passphrase_file'),
+    ({'type': 'qcow2', 'key_file': '/k'}, '/key_file'),
+    ({'type': 'dedup', 'chunk_size': 32768}, '/chunk_size'),
+    ({'type': 'dedup', 'chunk_size': 65537}, '/chunk_size'),
+    ({'type': 'dedup', 'chunk_size': 3 * 65536}, '/chunk_size'),
+    ({'type': 'dedup', 'chunk_size': 8 << 20}, '/chunk_size'),
+    ({'type': 'dedup', 'chunk_size': '64K'}, '/chunk_size'),
+    ({'type': 'dedup', 'compression': 20}, '/compression'),
+    ({'type': 'dedup', 'compression': -1}, '/compression'),
+    ({'type': 'dedup', 'passphrase_file': 'relative'}, '/passphrase_file'),
+    ({'type': 'dedup', 'key_file': 'relative'}, '/key_file'),
+    ({'type': 'dedup', 'key_file': '/k', 'passphrase_file': '/p'}, '/key_file'),
+    ({'encryption': 'none'}, '/encryption'),
+    ({'packs': 3}, '/packs'),
+])
+def test_repository_that_is_wrong(daemon, more, pointer):
+    path = os.path.join(daemon.folder, 'more')
+    check_problem(daemon.post('/v1/repositories', {'name': 'more', 'path': path, **more}), 422, 'invalid', pointer)
+    assert not os.path.exists(path)
+    assert daemon.get('/v1/repositories/more').status == 404
+
+
 def test_checkpoints(vm):
     answer = vm.post('/v1/checkpoints', {'vm': 'web01', 'name': 'before'})
     assert answer.status == 201
@@ -229,6 +328,115 @@ def test_checkpoints(vm):
     check_problem(vm.post('/v1/checkpoints', {}), 422, 'invalid', '/vm')
     assert vm.ask('DELETE', '/v1/checkpoints/' + checkpoint['id']).status == 204
     check_problem(vm.ask('DELETE', '/v1/checkpoints/' + checkpoint['id']), 404, 'not-found')
+
+
+# --- exports and serves ---
+
+def wait_for(daemon, path, state):
+    deadline = time.monotonic() + 10
+    while (answer := daemon.get(path)).json['state'] != state:
+        assert time.monotonic() < deadline, answer.json
+        time.sleep(0.02)
+    return answer.json
+
+
+def test_exports(vm):
+    assert vm.get('/v1/exports').json == {'items': [], 'next': None}
+    events = Events(vm)
+    answer = vm.post('/v1/exports', {'vm': 'web01', 'id': 'e1', 'since': 'monday', 'listen': 'unix', 'timeout_seconds': 60})
+    assert (answer.status, answer.headers['Location']) == (202, '/v1/exports/e1')
+    assert check('Export', answer.json)['state'] == 'beginning'
+    assert [one['id'] for one in check('ExportList', vm.get('/v1/exports').json)['items']] == ['e1']
+    check_problem(vm.post('/v1/exports/e1/end', {'result': 'success'}), 409, 'conflict')
+    ready = check('Export', wait_for(vm, '/v1/exports/e', 'ready'))
+    assert ready['disks'][0]['uri'] and ready['disks'][0]['dirty_context']
+    answer = vm.post('/v1/exports/e1/end', {'result': 'success'})
+    assert (answer.status, answer.headers['Location'], answer.json['state']) == (202, '/v1/exports/e1', 'ending')
+    assert check('Export', wait_for(vm, '/v1/exports/e1', 'ended'))['checkpoint_id']
+    assert vm.get('/v1/exports').json['items'] == []
+    seen = []
+    for _ in range(4):
+        name, _, data = events.next()
+        check('Event', data)
+        seen.append((name, data['job'], data['vm'], data['body']['state']))
+    assert seen == [('export', 'e1', 'web01', state) for state in ('beginning', 'ready', 'ending', 'ended')]
+    events.close()
+    check_problem(vm.get('/v1/exports/zz'), 404, 'not-found')
+    check_problem(vm.post('/v1/exports/zz/end', {'result': 'failed'}), 404, 'not-found')
+    check_problem(vm.post('/v1/exports', {'vm': 'web02'}), 404, 'not-found')
+    check_problem(vm.post('/v1/exports', {'vm': 'web01', 'id': 'nowhere'}), 502, 'unreachable')
+
+
+def test_an_export_that_fails(vm):
+    vm.post('/v1/exports', {'vm': 'web01', 'id': 'broken'})
+    assert check('Export', wait_for(vm, '/v1/exports/broken', 'failed'))['error']['code'] == 'no-space'
+    check_problem(vm.post('/v1/exports/broken/end', {'result': 'failed'}), 409, 'conflict')
+
+
+@pytest.mark.parametrize('body, pointer', [
+    ({}, '/vm'),
+    ({'vm': 'web01', 'disks': 'vda'}, '/disks'),
+    ({'vm': 'web01', 'tls': 'relative'}, '/tls'),
+    ({'vm': 'web01', 'id': 'a/b'}, '/id'),
+    ({'vm': 'web01', 'timeout_seconds': -1}, '/timeout_seconds'),
+    ({'vm': 'web01', 'timeout_seconds': 31 * 86400 + 1}, '/timeout_seconds'),
+    ({'vm': 'web01', 'timeout_seconds': '2h'}, '/timeout_seconds'),
+    ({'vm': 'web01', 'kind': 'export'}, '/kind'),
+    *(({'vm': 'web01', 'listen': listen}, '/listen') for listen in (
+        '', 'udp:a:1', 'unix:/x', 'tcp:', 'tcp:10809', 'tcp::10809', 'tcp:a:', 'tcp:a:b', 'tcp:a:65536', 'tcp:a:-1',
+        'tcp:a b:1', 'tcp:::1:10809', 'tcp:[::1:10809', 'tcp:[]:1', 'tcp:[a]:1', 'tcp:[127.0.0.1]:1', 'tcp:a/b:1')),
+])
+def test_export_that_is_wrong(vm, body, pointer):
+    check_problem(vm.post('/v1/exports', body), 422, 'invalid', pointer)
+    assert vm.get('/v1/exports').json['items'] == []
+
+
+@pytest.mark.parametrize('listen', ['tcp:0.0.0.0:10809', 'tcp:[::]:0', 'tcp:backup-1.example.org:65535', None])
+def test_where_an_export_may_be(vm, listen):
+    assert vm.post('/v1/exports', {'vm': 'web01', 'listen': listen, 'tls': '/etc/tls', 'disks': ['vda']}).status == 202
+
+
+@pytest.mark.parametrize('body, pointer', [
+    ({}, '/result'), ({'result': 'ok'}, '/result'), ({'result': None}, '/result'), ({'result': 'failed', 'why': 'x'}, '/why'),
+])
+def test_end_of_an_export_that_is_wrong(vm, body, pointer):
+    vm.post('/v1/exports', {'vm': 'web01', 'id': 'e1'})
+    wait_for(vm, '/v1/exports/e1', 'ready')
+    check_problem(vm.post('/v1/exports/e1/end', body), 422, 'invalid', pointer)
+    assert vm.get('/v1/exports/e1').json['state'] == 'ready'
+
+
+def test_serves(vm):
+    vm.post('/v1/jobs', {'vm': 'web01', 'id': 'b0'})
+    assert vm.get('/v1/serves').json == {'items': [], 'next': None}
+    events = Events(vm)
+    answer = vm.post('/v1/serves', {'backup': 'b', 'disk': 'vda', 'listen': 'tcp:127.0.0.1:0'})
+    serve = check('Serve', answer.json)
+    assert (answer.status, answer.headers['Location']) == (201, '/v1/serves/' + serve['id'])
+    assert (serve['backup'], serve['disk']) == ('b0', 'vda') and serve['uri'].startswith('nbd')
+    name, _, data = events.next()
+    assert (name, check('Event', data)['body']) == ('serve', serve)
+    events.close()
+    assert check('ServeList', vm.get('/v1/serves').json)['items'] == [serve]
+    assert vm.get('/v1/serves/' + serve['id'][:10]).json == serve
+    check_problem(vm.post('/v1/serves', {'backup': 'zz', 'disk': 'vda'}), 404, 'not-found')
+    assert 'vda' in check_problem(vm.post('/v1/serves', {'backup': 'b0', 'disk': 'vdz'}), 404, 'not-found')
+    taken = {'backup': 'b0', 'disk': 'vda', 'listen': 'tcp:127.0.0.1:1'}
+    check_problem(vm.post('/v1/serves', taken), 409, 'conflict')
+    assert vm.ask('DELETE', '/v1/serves/' + serve['id']).status == 204
+    check_problem(vm.ask('DELETE', '/v1/serves/' + serve['id']), 404, 'not-found')
+    check_problem(vm.get('/v1/serves/' + serve['id']), 404, 'not-found')
+
+
+@pytest.mark.parametrize('body, pointer', [
+    ({'disk': 'vda'}, '/backup'), ({'backup': 'b0'}, '/disk'), ({'backup': 'b0', 'disk': ['vda']}, '/disk'),
+    ({'backup': 'b0', 'disk': 'vda', 'listen': 'tcp:localhost'}, '/listen'),
+    ({'backup': 'b0', 'disk': 'vda', 'writable': True}, '/writable'),
+])
+def test_serve_that_is_wrong(vm, body, pointer):
+    vm.post('/v1/jobs', {'vm': 'web01', 'id': 'b0'})
+    check_problem(vm.post('/v1/serves', body), 422, 'invalid', pointer)
+    assert vm.get('/v1/serves').json['items'] == []
 
 
 # --- HTTP ---

@@ -2,6 +2,7 @@
 """Commands as clumsy users give them: one line that says what to do, the right exit status, and nothing left."""
 
 import machine
+import process
 import pytest
 
 
@@ -91,3 +92,19 @@ def test_a_deletion_that_is_done_says_so(daemon, web):
     assert job["bytes_transferred"] == job["bytes_total"] > 0
     refused(daemon, 4, "backup", "delete", backup)
     refused(daemon, 4, "restore", backup, "--output", "/nonexistent")
+
+
+def test_a_job_that_waits_tells_for_what(daemon, web, tmp_path):
+    backup = daemon.ctl("start", "--vm", "web", "--wait")["backup_id"]
+    busy = daemon.ctl("start", "--vm", "web", "--level", "full", "--speed", "100K")
+    deletion = daemon.ctl("backup", "delete", backup)
+    assert (deletion["state"], deletion["reason"]) == ("queued", "waits for job '%s' (backup)" % busy["id"])
+    with open(tmp_path / "watch.log", "w") as log:
+        watch = process.start([daemon.backupctl, "--host", daemon.address, "watch", deletion["id"]], stderr=log)
+    try:
+        process.wait_until(lambda: "queued: waits for job '%s'" % busy["id"] in (tmp_path / "watch.log").read_text(), 20, "the line")
+        daemon.ctl("cancel", busy["id"])
+        assert watch.wait(30) == 0
+    finally:
+        process.kill(watch)
+    assert daemon.job(deletion["id"])["reason"] is None

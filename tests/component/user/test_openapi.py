@@ -128,6 +128,45 @@ def wait(api, job):
     raise TimeoutError("job %s is %s" % (job["id"], job["state"]))
 
 
+# What only repositories of type dedup can do; there is none yet.
+NOT_YET = {"pinBackup", "unpinBackup", "undeleteBackup", "startServe", "showServe", "stopServe"}
+
+
+def wait_for_export(api, ident, *states):
+    for _ in range(600):
+        _, export = api.ask("get", "/v1/exports/{id}", id=ident)
+        if export["state"] in states:
+            return export
+        time.sleep(0.05)
+    raise TimeoutError("export %s is %s" % (ident, export["state"]))
+
+
+def export_twice(api):
+    """Ended well and badly."""
+    for ident, result, state in ("first", "success", "ended"), ("second", "failed", "failed"):
+        body = {"vm": "web", "id": ident, "disks": ["vda"], "listen": "tcp:127.0.0.1:0", "timeout_seconds": 600}
+        assert api.ask("post", "/v1/exports", body)[0] == 202
+        export = wait_for_export(api, ident, "ready", "failed")
+        assert export["disks"][0]["uri"].startswith("nbd://127.0.0.1:"), export
+        assert [one["id"] for one in api.ask("get", "/v1/exports")[1]["items"]] == [ident]
+        assert api.ask("post", "/v1/exports/{id}/end", {"result": result}, id=ident)[0] == 202
+        assert wait_for_export(api, ident, "ended", "failed")["state"] == state
+        assert api.ask("post", "/v1/exports/{id}/end", {"result": result}, id=ident)[0] == 409
+
+
+def try_what_is_not_yet(api, backup):
+    for kind in {"kind": "verify", "backup": backup}, {"kind": "gc", "repository": "default"}, \
+            {"kind": "copy", "backup": backup, "to": "other"}:
+        assert api.ask("post", "/v1/jobs", kind)[0] == 422
+    for verb, status in ("pin", 400), ("unpin", 400), ("undelete", 404):
+        assert api.ask("post", "/v1/backups/{id}/" + verb, id=backup)[0] == status
+    assert api.ask("get", "/v1/backups", query="?deleted=true")[1]["items"] == []
+    assert api.ask("post", "/v1/serves", {"backup": backup, "disk": "vda"})[0] == 422
+    assert api.ask("get", "/v1/serves")[1]["items"] == []
+    assert api.ask("get", "/v1/serves/{id}", id="none")[0] == 404
+    assert api.ask("delete", "/v1/serves/{id}", id="none")[0] == 404
+
+
 def test_all_operations(api, web, tmp_path):
     jobs, job_path = "/v1/jobs", "/v1/jobs/{id}"
     api.ask("get", "/v1/health")
@@ -167,6 +206,8 @@ def test_all_operations(api, web, tmp_path):
     api.ask("get", "/v1/backups/{id}", id=backup)
     _, restore = api.ask("post", jobs, {"kind": "restore", "backup": backup, "output": str(tmp_path / "out"), "format": "raw"})
     assert wait(api, restore)["state"] == "completed"
+    export_twice(api)
+    try_what_is_not_yet(api, backup)
     _, removal = api.ask("delete", "/v1/backups/{id}", id=backup)
     assert wait(api, removal)["state"] == "completed"
     _, failing = api.ask("post", jobs, {"vm": "web", "disks": ["vda"], "target": "nbd://localhost:1/x"})
@@ -176,17 +217,24 @@ def test_all_operations(api, web, tmp_path):
     assert api.ask("delete", "/v1/checkpoints/{id}", id=checkpoint["id"])[0] == 204
     api.ask("delete", "/v1/repositories/{name}", name="other")
     api.ask("get", "/v1/events")
-    assert api.done == {item[method]["operationId"] for item in DOCUMENT["paths"].values() for method in item if method != "parameters"}
+    described = {item[method]["operationId"] for item in DOCUMENT["paths"].values() for method in item if method != "parameters"}
+    assert api.done == described - NOT_YET
 
 
 @pytest.mark.parametrize("path, body", [
     ("/v1/jobs", {"vm": "web", "dry_run": True}),
     ("/v1/jobs", {"kind": "restore", "backup": "none", "output": "/nonexistent/x"}),
+    ("/v1/jobs", {"kind": "verify", "backup": "none"}),
+    ("/v1/jobs", {"kind": "gc", "repository": "none"}),
+    ("/v1/jobs", {"kind": "copy", "backup": "none", "to": "none"}),
     ("/v1/vms", {"name": "web", "qmp": "/nonexistent"}),
     ("/v1/repositories", {"name": "default", "path": "/nonexistent/x"}),
     ("/v1/checkpoints", {"vm": "none"}),
+    ("/v1/exports", {"vm": "none"}),
+    ("/v1/exports/{id}/end", {"result": "failed"}),
+    ("/v1/serves", {"backup": "none", "disk": "vda"}),
     ("/v1/jobs/{id}/speed", {"speed": 1}),
-], ids=["backup", "restore", "vm", "repository", "checkpoint", "speed"])
+], ids=["backup", "restore", "verify", "gc", "copy", "vm", "repository", "checkpoint", "export", "end", "serve", "speed"])
 def test_each_member_of_each_request(api, web, path, body):
     """Each member with values of all types: what the document allows is not called invalid for its form, and what it
     does not allow is. The bodies are such that nothing comes of them."""

@@ -173,11 +173,11 @@ END_TEST
 /* --- opening with faults --- */
 
 static BkCatalog *
-open_second_version (const char *folder, GError **error)
+open_next_version (const char *folder, GError **error)
 {
   g_autofree BkMigration *built_in = bk_migrations_built_in ();
   const BkMigration migrations[] = {
-    built_in[0], { "0002-second.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" }, { NULL, NULL }
+    built_in[0], built_in[1], { "0003-next.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" }, { NULL, NULL }
   };
   return bk_catalog_open_with (folder, migrations, error);
 }
@@ -194,14 +194,14 @@ open_with_fault (const char *top, const Fault *fault, int n, bool existing)
     g_clear_pointer (&catalog, bk_catalog_close);
   }
   faulty_vfs_fail_at (n, fault->rc, fault->errsv, fault->stays);
-  catalog = open_second_version (folder, &error);
+  catalog = open_next_version (folder, &error);
   bool came = faulty_vfs_has_failed ();
   ck_assert (catalog != NULL || came);
   if (catalog == NULL)
     assert_failed_as (fault, error, n);
   g_clear_pointer (&catalog, bk_catalog_close);
   faulty_vfs_fail_at (0, 0, 0, false);
-  g_autoptr (BkCatalog) again = open_second_version (folder, NULL);
+  g_autoptr (BkCatalog) again = open_next_version (folder, NULL);
   ck_assert_ptr_nonnull (again);
   ck_assert_int_eq (count_three (again, 0), existing ? 3 : 0);
   assert_sound (again);

@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define MAKE_VARIABLE "BACKUPD_MAKE_GOLDEN"
-#define INSTANCE_OF_VERSION_1 "000000"
+#define NEWEST 2
+#define INSTANCE "000000" /* of all of them */
 
 static const BkVmInfo *
 golden_vm (void)
@@ -25,6 +26,12 @@ golden_vm (void)
   }
   return &vm;
 }
+
+/* In the catalog since version 2. */
+static const BkRepositoryInfo golden_encrypted = { .name = (char *)"vault", .type = (char *)"dedup", .path = (char *)"/backup/vault",
+                                                   .passphrase_file = (char *)"/etc/backupd/passphrase", .created_at = 1795402200000003 };
+static const BkRepositoryInfo golden_keyed = { .name = (char *)"vault2", .type = (char *)"dedup", .path = (char *)"/backup/vault2",
+                                               .key_file = (char *)"/etc/backupd/key", .created_at = 1795402200000004 };
 
 static const BkRepositoryInfo golden_repository = { .name = (char *)"default", .type = (char *)"qcow2",
                                                     .path = (char *)"/backup/é", .created_at = 1795402200000002 };
@@ -67,9 +74,11 @@ START_TEST (makes_a_golden_catalog)
   g_autoptr (BkBackupInfo) increment = golden_backup ("b2", 1795402300987654, "b1");
   g_autoptr (BkCheckpointInfo) older = sample_checkpoint ("c2", "before the upgrade", "web01", NULL);
   g_autoptr (BkCheckpointInfo) newer = sample_checkpoint ("c1", NULL, "web01", "c2");
-  ck_assert (bk_sql_exec (catalog->sql, "UPDATE instance SET id = '" INSTANCE_OF_VERSION_1 "'", &error));
+  ck_assert (bk_sql_exec (catalog->sql, "UPDATE instance SET id = '" INSTANCE "'", &error));
   ck_assert (bk_catalog_add_vm (catalog, golden_vm (), &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_repository, &error));
+  ck_assert (bk_catalog_add_repository (catalog, &golden_encrypted, &error));
+  ck_assert (bk_catalog_add_repository (catalog, &golden_keyed, &error));
   ck_assert (bk_catalog_insert_job (catalog, job, &error));
   ck_assert (bk_catalog_put_backup (catalog, full, &error) && bk_catalog_put_backup (catalog, increment, &error));
   ck_assert (bk_catalog_put_checkpoint (catalog, older, &error) && bk_catalog_put_checkpoint (catalog, newer, &error));
@@ -89,26 +98,35 @@ open_copy (const char *name)
   return sample_open (folder);
 }
 
-START_TEST (opens_version_1)
+static void
+check_repositories (BkCatalog *catalog, unsigned version)
+{
+  const BkRepositoryInfo *const wanted[] = { &golden_repository, &golden_encrypted, &golden_keyed };
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) repositories = bk_catalog_list_repositories (catalog, &error);
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (repositories->len, version < 2 ? 1 : G_N_ELEMENTS (wanted));
+  for (unsigned i = 0; i < repositories->len; i++)
+    sample_assert_equal (&bk_repository_info_struct, repositories->pdata[i], wanted[i]);
+}
+
+static void
+check_rows (BkCatalog *catalog)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkCatalog) catalog = open_copy ("version-1.sqlite");
-  ck_assert_str_eq (bk_catalog_instance (catalog), INSTANCE_OF_VERSION_1);
+  ck_assert_str_eq (bk_catalog_instance (catalog), INSTANCE);
   g_autoptr (GPtrArray) vms = bk_catalog_list_vms (catalog, &error);
+  ck_assert_uint_eq (vms->len, 1);
   sample_assert_equal (&bk_vm_info_struct, vms->pdata[0], golden_vm ());
-  g_autoptr (GPtrArray) repositories = bk_catalog_list_repositories (catalog, &error);
-  sample_assert_equal (&bk_repository_info_struct, repositories->pdata[0], &golden_repository);
   g_autoptr (BkJobRecord) wanted = golden_job ();
   g_autoptr (BkJobRecord) job = bk_catalog_get_job (catalog, "01JD", &error);
   sample_assert_equal_job (job, wanted);
-  ck_assert_uint_eq (vms->len + repositories->len, 2);
 }
-END_TEST
 
-START_TEST (opens_backups_of_version_1)
+static void
+check_backups (BkCatalog *catalog)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkCatalog) catalog = open_copy ("version-1.sqlite");
   g_autoptr (BkBackupInfo) full = golden_backup ("b1", 1795402200987654, NULL);
   g_autoptr (BkBackupInfo) increment = golden_backup ("b2", 1795402300987654, "b1");
   g_autoptr (GPtrArray) backups = bk_catalog_list_backups (catalog, "web01", "default", &error);
@@ -117,6 +135,12 @@ START_TEST (opens_backups_of_version_1)
   sample_assert_equal (&bk_backup_info_struct, backups->pdata[1], increment);
   g_auto (GStrv) children = bk_catalog_children_of_backup (catalog, "b1", &error);
   ck_assert_str_eq (children[0], "b2");
+}
+
+static void
+check_checkpoints (BkCatalog *catalog)
+{
+  g_autoptr (GError) error = NULL;
   g_autoptr (BkCheckpointInfo) older = sample_checkpoint ("c2", "before the upgrade", "web01", NULL);
   g_autoptr (BkCheckpointInfo) newer = sample_checkpoint ("c1", NULL, "web01", "c2");
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, "web01", &error);
@@ -124,12 +148,24 @@ START_TEST (opens_backups_of_version_1)
   sample_assert_equal (&bk_checkpoint_info_struct, checkpoints->pdata[0], older);
   sample_assert_equal (&bk_checkpoint_info_struct, checkpoints->pdata[1], newer);
 }
+
+START_TEST (opens_all_versions)
+{
+  for (unsigned version = 1; version <= NEWEST; version++) {
+    g_autofree char *name = g_strdup_printf ("version-%u.sqlite", version);
+    g_autoptr (BkCatalog) catalog = open_copy (name);
+    check_rows (catalog);
+    check_repositories (catalog, version);
+    check_backups (catalog);
+    check_checkpoints (catalog);
+  }
+}
 END_TEST
 
 int
 main (void)
 {
-  const TTest *const tests[] = { opens_version_1, opens_backups_of_version_1, NULL };
+  const TTest *const tests[] = { opens_all_versions, NULL };
   const TTest *const make[] = { makes_a_golden_catalog, NULL };
   return bk_suite_run ("catalog golden", g_getenv (MAKE_VARIABLE) ? make : tests);
 }

@@ -310,11 +310,12 @@ static BkMigration *
 migrations_with (const char *second, const char *third)
 {
   g_autofree BkMigration *built_in = bk_migrations_built_in ();
-  BkMigration *migrations = g_new0 (BkMigration, 4);
-  ck_assert_ptr_null (built_in[1].name); /* or else the numbers below are wrong */
+  BkMigration *migrations = g_new0 (BkMigration, 5);
+  ck_assert (built_in[1].name && built_in[2].name == NULL); /* or else the numbers below are wrong */
   migrations[0] = built_in[0];
-  migrations[1] = (BkMigration){ "0002-second.sql", second };
-  migrations[2] = (BkMigration){ third ? "0003-third.sql" : NULL, third };
+  migrations[1] = built_in[1];
+  migrations[2] = (BkMigration){ "0003-second.sql", second };
+  migrations[3] = (BkMigration){ third ? "0004-third.sql" : NULL, third };
   return migrations;
 }
 
@@ -327,7 +328,7 @@ version_of (BkCatalog *catalog)
 }
 
 static void
-assert_copy_is_version_1 (const char *folder, const char *copy)
+assert_copy_is_version_2 (const char *folder, const char *copy)
 {
   g_autofree char *from = path_in (folder, copy);
   g_autofree char *other = bk_suite_folder ();
@@ -337,7 +338,7 @@ assert_copy_is_version_1 (const char *folder, const char *copy)
   ck_assert (g_file_get_contents (from, &data, &length, NULL));
   ck_assert (g_file_set_contents (to, data, (gssize)length, NULL));
   g_autoptr (BkCatalog) catalog = sample_open (other);
-  ck_assert_int_eq (version_of (catalog), 1);
+  ck_assert_int_eq (version_of (catalog), 2);
   assert_filled (catalog);
 }
 
@@ -354,9 +355,10 @@ START_TEST (makes_a_new_catalog_without_a_copy)
   g_autofree char *folder = bk_suite_folder ();
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, NULL);
-  ck_assert_int_eq (version_of (catalog), 2);
+  ck_assert_int_eq (version_of (catalog), 3);
   ck_assert (!exists (folder, "catalog.sqlite.before-0001"));
   ck_assert (!exists (folder, "catalog.sqlite.before-0002"));
+  ck_assert (!exists (folder, "catalog.sqlite.before-0003"));
 }
 END_TEST
 
@@ -368,14 +370,14 @@ START_TEST (migrates_a_copy_kept)
   fill_catalog (folder);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, &error);
   bk_assert_no_error (error);
-  ck_assert_int_eq (version_of (catalog), 3);
+  ck_assert_int_eq (version_of (catalog), 4);
   assert_filled (catalog);
   int64_t priority = 0;
   ck_assert (bk_sql_query_int (catalog->sql, "SELECT priority FROM vm", &priority, NULL));
   ck_assert_int_eq (priority, 5);
-  assert_copy_is_version_1 (folder, "catalog.sqlite.before-0002");
-  ck_assert (!exists (folder, "catalog.sqlite.before-0003"));
-  ck_assert (!exists (folder, "catalog.sqlite.before-0002.partial"));
+  assert_copy_is_version_2 (folder, "catalog.sqlite.before-0003");
+  ck_assert (!exists (folder, "catalog.sqlite.before-0004"));
+  ck_assert (!exists (folder, "catalog.sqlite.before-0003.partial"));
   ck_assert (bk_catalog_remove_vm (catalog, "web01", &error)); /* foreign keys are on again */
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, NULL, &error);
   ck_assert_uint_eq (checkpoints->len, 0);
@@ -387,14 +389,14 @@ assert_migration_fails (const char *folder, const char *script, const char *word
 {
   g_autoptr (GError) error = NULL;
   g_autofree BkMigration *migrations = migrations_with (script, NULL);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0002");
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0003");
   ck_assert_ptr_null (bk_catalog_open_with (folder, migrations, &error));
-  ck_assert_msg (strstr (error->message, copy) && strstr (error->message, "0002-second.sql") &&
+  ck_assert_msg (strstr (error->message, copy) && strstr (error->message, "0003-second.sql") &&
                  strstr (error->message, words), "%s", error->message);
   bk_assert_error (error, BK_ERROR_FAILED);
-  assert_copy_is_version_1 (folder, "catalog.sqlite.before-0002");
+  assert_copy_is_version_2 (folder, "catalog.sqlite.before-0003");
   g_autoptr (BkCatalog) catalog = sample_open (folder);
-  ck_assert_int_eq (version_of (catalog), 1);
+  ck_assert_int_eq (version_of (catalog), 2);
   assert_filled (catalog);
 }
 
@@ -426,7 +428,7 @@ START_TEST (migrates_what_is_still_in_the_log)
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, NULL);
   ck_assert_ptr_nonnull (catalog);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0002");
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0003");
   g_autoptr (BkSql) sql = bk_sql_open (copy, NULL);
   g_autofree char *name = bk_sql_query_text (sql, "SELECT name FROM vm", NULL);
   ck_assert_str_eq (name, "web01");
@@ -438,15 +440,15 @@ START_TEST (refuses_to_migrate_without_a_copy)
   g_autoptr (GError) error = NULL;
   g_autofree char *folder = bk_suite_folder ();
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
-  g_autofree char *in_the_way = path_in (folder, "catalog.sqlite.before-0002");
+  g_autofree char *in_the_way = path_in (folder, "catalog.sqlite.before-0003");
   fill_catalog (folder);
   ck_assert_int_eq (mkdir (in_the_way, 0700), 0);
   ck_assert_ptr_null (bk_catalog_open_with (folder, migrations, &error));
   ck_assert_ptr_nonnull (strstr (error->message, "cannot be copied"));
   bk_assert_error (error, BK_ERROR_FAILED);
-  ck_assert (!exists (folder, "catalog.sqlite.before-0002.partial"));
+  ck_assert (!exists (folder, "catalog.sqlite.before-0003.partial"));
   g_autoptr (BkCatalog) catalog = sample_open (folder);
-  ck_assert_int_eq (version_of (catalog), 1);
+  ck_assert_int_eq (version_of (catalog), 2);
 }
 END_TEST
 
@@ -460,10 +462,10 @@ START_TEST (leaves_a_newer_catalog_alone)
   fill_catalog (folder);
   run_sql (folder, "PRAGMA user_version = 7; PRAGMA journal_mode = DELETE");
   ck_assert (g_file_get_contents (path, &before, &length, NULL));
-  assert_refused (folder, BK_ERROR_FAILED, "has version 7, and this backupd knows versions up to 1:");
+  assert_refused (folder, BK_ERROR_FAILED, "has version 7, and this backupd knows versions up to 2:");
   ck_assert (g_file_get_contents (path, &after, &length_after, NULL));
   ck_assert (length == length_after && memcmp (before, after, length) == 0);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0002");
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-0003");
   ck_assert (g_file_set_contents (copy, "", 0, NULL));
   assert_refused (folder, BK_ERROR_FAILED, copy);
 }

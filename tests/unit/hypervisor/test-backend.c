@@ -122,6 +122,22 @@ fake_close (BkBackend *backend, BkRun *run G_GNUC_UNUSED, GError **error)
 }
 
 static gboolean
+fake_export (BkBackend *backend, BkRun *run, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
+{
+  run->nbd_address = g_strdup ("unix:/s");
+  for (guint i = 0; i < run->disks->len; i++)
+    ((BkRunDisk *)g_ptr_array_index (run->disks, i))->export_name = g_strdup ("x");
+  set_states (run, "running");
+  return note (backend, "export", error);
+}
+
+static gboolean
+fake_check_frozen (BkBackend *backend, BkRun *run G_GNUC_UNUSED, GError **error)
+{
+  return note (backend, "check", error);
+}
+
+static gboolean
 fake_release (BkBackend *backend, BkRun *run G_GNUC_UNUSED, GError **error)
 {
   return note (backend, "release", error);
@@ -163,6 +179,8 @@ static const BkBackendOps ops = {
   .pause = fake_pause,
   .set_speed = fake_set_speed,
   .close = fake_close,
+  .export = fake_export,
+  .check_frozen = fake_check_frozen,
   .release = fake_release,
   .rollback = fake_rollback,
   .checkpoint_create = fake_checkpoint_create,
@@ -242,6 +260,24 @@ START_TEST (passes_calls_on_in_order)
 }
 END_TEST
 
+START_TEST (passes_a_pull_on)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (Fake) fake = fake_new ();
+  g_autoptr (BkRun) run = run_new ("pull");
+  BkBackend *backend = &fake->backend;
+  run->export_folder = g_strdup ("/e");
+  run->point_in_time = 1;
+  ck_assert (bk_backend_export (backend, run, NULL, &error));
+  ck_assert (bk_backend_check_frozen (backend, run, &error));
+  bk_assert_no_error (error);
+  ck_assert_str_eq (fake->calls->str, "export check ");
+  fake->fails = true;
+  ck_assert (!bk_backend_check_frozen (backend, run, &error));
+  bk_assert_error (error, BK_ERROR_UNREACHABLE);
+}
+END_TEST
+
 START_TEST (tells_the_link)
 {
   g_autoptr (Fake) fake = fake_new ();
@@ -317,6 +353,23 @@ start_before_snapshot (BkBackend *backend, BkRun *run)
 }
 
 static void
+export_a_push (BkBackend *backend, BkRun *run)
+{
+  run->point_in_time = 1;
+  run->export_folder = g_strdup ("/e");
+  ck_assert (bk_backend_export (backend, run, NULL, NULL));
+}
+
+static void
+check_before_export (BkBackend *backend, BkRun *run)
+{
+  g_free (run->mode);
+  run->mode = g_strdup ("pull");
+  run->point_in_time = 1;
+  ck_assert (bk_backend_check_frozen (backend, run, NULL));
+}
+
+static void
 close_while_running (BkBackend *backend, BkRun *run)
 {
   set_states (run, "running");
@@ -354,6 +407,8 @@ snapshot_twice (BkBackend *backend, BkRun *run)
 START_TEST (aborts_on_misuse)
 {
   expect_abort (start_before_snapshot);
+  expect_abort (export_a_push);
+  expect_abort (check_before_export);
   expect_abort (close_while_running);
   expect_abort (same_index_twice);
   expect_abort (increment_of_nothing);
@@ -381,7 +436,7 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { passes_calls_on_in_order,      tells_the_link,   passes_failures_up,
+  const TTest *const tests[] = { passes_calls_on_in_order,      passes_a_pull_on, tells_the_link, passes_failures_up,
                                  begins_nothing_when_cancelled, aborts_on_misuse, keeps_who_is_to_be_notified,
                                  NULL };
   return bk_suite_run ("backend", tests);

@@ -30,6 +30,8 @@ START_TEST (finds_the_features_of_7_2)
   ck_assert (features.nbd_open_timeout);
   ck_assert (features.bitmap_merge);
   ck_assert (features.yank);
+  ck_assert (features.pull);
+  ck_assert (features.fuse_export);
 }
 END_TEST
 
@@ -44,6 +46,11 @@ START_TEST (misses_what_is_not_there)
   ck_assert (!features_without ("open-timeout").nbd_open_timeout);
   ck_assert (!features_without ("block-dirty-bitmap-merge").bitmap_merge);
   ck_assert (!features_without ("yank").yank);
+  ck_assert (!features_without ("block-export-add").pull);
+  ck_assert (!features_without ("bitmaps").pull);
+  ck_assert (!features_without ("blockdev-create").pull);
+  ck_assert (!features_without ("query-block-exports").pull);
+  ck_assert (!features_without ("fuse").fuse_export && features_without ("fuse").pull);
   ck_assert (features_without ("yank").snapshot_push);
   ck_assert (features_without ("cbw-timeout").backup_perf);
 }
@@ -61,7 +68,7 @@ START_TEST (survives_odd_schemas)
     memset (&features, 0xff, sizeof features);
     bk_qmp_features_read (schema, &features);
     ck_assert_msg (!features.snapshot_push && !features.backup_perf && !features.reopen && !features.nbd_open_timeout
-                       && !features.bitmap_merge && !features.yank,
+                       && !features.bitmap_merge && !features.yank && !features.pull && !features.fuse_export,
                    "%s", odd[i]);
   }
 }

@@ -3,6 +3,7 @@
  * Every command that the qmp-* files can send, with every argument, against the recorded schema of QEMU 7.2.
  */
 #include "qmp-commands.h"
+#include "qmp-export.h"
 #include "qmp-features.h"
 #include "qmp-job.h"
 #include "qmp-peer.h"
@@ -19,6 +20,7 @@ static const char *const answers[][2] = {
   { "query-status", "{\"status\": \"running\"}" },
   { "query-jobs", "[]" },
   { "query-block-jobs", "[]" },
+  { "query-block-exports", "[]" },
   { "query-yank", "[{\"type\": \"chardev\", \"id\": \"bkd-c\"}, {\"type\": \"block-node\", \"node-name\": \"bkd-t\"},"
                   " {\"type\": \"block-node\", \"node-name\": \"other\"}]" },
   { "query-qmp-schema", "[]" },
@@ -165,6 +167,24 @@ send_jobs (BkQmpClient *client)
 }
 
 static void
+send_exports (BkQmpClient *client)
+{
+  GError *e = NULL;
+  g_autoptr (GPtrArray) exports = NULL;
+  ok (bk_qmp_query_exports (client, &exports, NULL, &e), &e);
+  ok (bk_qmp_nbd_server_start (client, 2, "s", NULL, &e), &e);
+  ok (bk_qmp_add_nbd_export (client, "i.1", "n", "disk", NULL, NULL, NULL, &e), &e);
+  ok (bk_qmp_add_nbd_export (client, "i.1", "n", "disk", "m", "b", NULL, &e), &e);
+  ok (bk_qmp_add_fuse_export (client, "i.1", "n", "/f", "io0", NULL, &e), &e);
+  ok (bk_qmp_del_export (client, "i.1", NULL, &e), &e);
+  ok (bk_qmp_nbd_server_stop_within (client, 1000, &e), &e);
+  ok (bk_qmp_create_qcow2 (client, "j", "f", 1 << 20, NULL, &e), &e);
+  ok (bk_qmp_add_overlay (client, "s", "sf", "n", NULL, &e), &e);
+  ok (bk_qmp_add_overlay (client, "s", "sf", NULL, NULL, &e), &e);
+  ok (bk_qmp_add_empty (client, "m", 1 << 20, NULL, &e), &e);
+}
+
+static void
 send_all (gpointer data)
 {
   BkQmpClient *client = ((Fixture *)data)->client;
@@ -175,6 +195,7 @@ send_all (gpointer data)
   send_nodes (client);
   send_transactions (client);
   send_jobs (client);
+  send_exports (client);
   ok (bk_qmp_client_call (client, "quit", NULL, NULL, NULL, &e), &e);
 }
 
@@ -199,7 +220,7 @@ START_TEST (sends_what_the_schema_knows)
 {
   g_autoptr (json_object) schema = bk_qmp_schema_load (BK_TEST_DATA);
   g_autoptr (GPtrArray) commands = record_all ();
-  ck_assert_uint_eq (commands->len, 45); /* features are asked for once, an empty transaction is not sent, nodes ask for jobs first */
+  ck_assert_uint_eq (commands->len, 57); /* features are asked for once, an empty transaction is not sent, nodes ask for jobs first */
   for (guint i = 0; i < commands->len; i++) {
     g_autofree char *problem = bk_qmp_schema_check (schema, commands->pdata[i]);
     ck_assert_msg (problem == NULL, "%s in %s", problem, json_object_to_json_string (commands->pdata[i]));
@@ -239,6 +260,13 @@ START_TEST (sends_what_was_asked_for)
   holds (commands, "transaction", 0, "\"auto-dismiss\":false");
   holds (commands, "yank", 0, "\"instances\":[{\"type\":\"block-node\",\"node-name\":\"bkd-t\"}]");
   holds (commands, "yank", 0, "exec-oob");
+  holds (commands, "nbd-server-start", 0, "\"addr\":{\"type\":\"fd\",\"data\":{\"str\":\"s\"}}");
+  holds (commands, "block-export-add", 0, "\"writable\":false,\"name\":\"disk\"}");
+  holds (commands, "block-export-add", 1, "\"bitmaps\":[{\"node\":\"m\",\"name\":\"b\"}]");
+  holds (commands, "block-export-add", 2, "\"mountpoint\":\"/f\",\"iothread\":\"io0\",\"fixed-iothread\":true}");
+  holds (commands, "block-export-del", 0, "\"mode\":\"hard\"");
+  holds (commands, "blockdev-add", 8, "\"cache\":{\"no-flush\":true},\"file\":\"sf\",\"backing\":\"n\"");
+  holds (commands, "blockdev-add", 9, "\"backing\":null");
 }
 END_TEST
 

@@ -14,8 +14,11 @@ static const char run_text[] =
     "\"b2\" ], \"base_checkpoint\": \"c1\", \"checkpoint\": true, \"bitmap\": \"b3\", \"parent_bitmap\": \"b2\", "
     "\"parent_checkpoint\": \"c2\", \"persistent\": true, \"stale_bitmaps\": [ \"b0\" ], \"target_driver\": \"file\", "
     "\"target\": \"/t\", \"target_format\": \"qcow2\", \"parent_backup\": \"p\", \"backing\": \"..\\/p\", "
-    "\"estimated\": 5, \"state\": \"running\", \"error\": { \"code\": \"failed\", \"message\": \"m\" }, "
-    "\"bytes_total\": 6, \"bytes_transferred\": 7, \"bytes_zero\": 8, \"bytes_stored\": 9 } ] }";
+    "\"estimated\": 5, \"export_name\": \"x\", \"dirty_context\": \"d\", \"frozen_path\": \"/f\", \"canary_path\": \"/k\", \"map_export\": \"m\", "
+    "\"state\": \"running\", \"error\": { \"code\": \"failed\", \"message\": \"m\" }, "
+    "\"bytes_total\": 6, \"bytes_transferred\": 7, \"bytes_zero\": 8, \"bytes_stored\": 9, \"bytes_different\": 10, \"bytes_new\": 11 } ], "
+    "\"export_folder\": \"/e\", \"export\": true, \"nbd_listen\": \"tcp:h:1\", \"tls\": \"/k\", \"nbd_address\": \"unix:/a\", "
+    "\"nbd_tls\": \"psk\", \"nbd_server\": \"/s\" }";
 
 static BkRun *
 read_run (void)
@@ -50,6 +53,19 @@ START_TEST (makes_names)
   ck_assert_str_eq (scratch, "bkd-1a2b3c-42-sf3");
   g_autofree char *bitmap = bk_run_name (run, "inc", NULL);
   ck_assert_str_eq (bitmap, "bkd-1a2b3c-42-inc");
+}
+END_TEST
+
+START_TEST (tells_the_modes_apart)
+{
+  g_autoptr (BkRun) run = read_run ();
+  ck_assert (bk_run_is_snapshot (run) && !bk_run_is_pull (run));
+  g_free (run->mode);
+  run->mode = g_strdup ("pull");
+  ck_assert (bk_run_is_snapshot (run) && bk_run_is_pull (run));
+  g_free (run->mode);
+  run->mode = g_strdup ("push-direct");
+  ck_assert (!bk_run_is_snapshot (run) && !bk_run_is_pull (run));
 }
 END_TEST
 
@@ -95,7 +111,7 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { keeps_every_member, makes_names, tells_progress_while_it_changes,
+  const TTest *const tests[] = { keeps_every_member, makes_names, tells_the_modes_apart, tells_progress_while_it_changes,
                                  keeps_the_first_failure, NULL };
   return bk_suite_run ("run", tests);
 }

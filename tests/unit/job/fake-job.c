@@ -200,6 +200,7 @@ free_data (gpointer data)
 const BkJobKind fake_job_kind = {
   .name = "fake",
   .steps = fake_job_steps,
+  .why_undone = FAKE_JOB_WHY,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
   .to_json = to_json,
   .progress = progress,

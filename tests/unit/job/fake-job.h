@@ -14,6 +14,9 @@
 
 #include "job.h"
 
+/* What the kind says of a job that a restart has undone. */
+#define FAKE_JOB_WHY "the daemon was stopped"
+
 typedef struct {
   /* Steps where something happens; NULL = nowhere. */
   const char *fail_work, *fail_record, *fail_undo;

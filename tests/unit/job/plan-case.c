@@ -117,6 +117,7 @@ make_backup (const Word *word)
   BkBackupInfo *backup = g_new0 (BkBackupInfo, 1);
   backup->id = g_strdup (word->id);
   backup->vm = g_strdup ("web01");
+  backup->damaged = has (word, 'd');
   backup->disks = g_ptr_array_new ();
   g_ptr_array_add (backup->disks, image);
   return backup;
@@ -177,12 +178,14 @@ plan_case_new (const PlanTexts *texts)
   plan_case->request = read_request (texts->request);
   plan_case->vm.version = g_strdup ("7.2.22");
   plan_case->vm.disks = g_ptr_array_new_with_free_func ((GDestroyNotify)free_disk);
-  plan_case->vm.snapshot_push = true;
+  plan_case->vm.snapshot_push = plan_case->vm.pull = true;
+  plan_case->input.export_folder = "/run/exports";
   plan_case->input.request = plan_case->request;
   plan_case->input.vm = &plan_case->vm;
   plan_case->input.checkpoints = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_checkpoint_info_free);
   plan_case->input.backups = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_backup_info_free);
   plan_case->input.repository = plan_case->request->target ? NULL : "default";
+  plan_case->input.dedup = texts->dedup;
   plan_case->input.instance = CASE_INSTANCE;
   plan_case->input.scratch = "/scratch";
   add_disks (plan_case, texts);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define LIMIT_MS 20000
-#define WHY "the daemon was stopped"
 
 typedef struct {
   char *folder;
@@ -338,7 +337,7 @@ restart (Bench *bench)
 static void
 recover (Bench *bench)
 {
-  bk_job_recover (bench->job, WHY);
+  bk_job_recover (bench->job);
   wait_end (bench, 1);
 }
 
@@ -586,6 +585,16 @@ START_TEST (cancelled_while_queued)
 }
 END_TEST
 
+START_TEST (tells_what_it_waits_for)
+{
+  g_autoptr (Bench) bench = bench_new ();
+  bk_job_set_waiting (bench->job, "waits for job '7'");
+  ck_assert_str_eq (bk_job_info (bench->job)->reason, "waits for job '7'");
+  verb (bench, BK_VERB_CANCEL, 0);
+  ck_assert_ptr_null (bk_job_info (bench->job)->reason);
+}
+END_TEST
+
 START_TEST (cancelled_in_a_step)
 {
   for (const BkStep *step = fake_job_steps; strcmp (step->name, "release") != 0; step++) {
@@ -697,7 +706,7 @@ START_TEST (recovered_job_is_undone)
     GString *log = g_string_new (NULL);
     assert_undone (bench, log, step->name);
     assert_over (bench, "failed", "failed", true);
-    ck_assert_str_eq (bk_job_info (bench->job)->error->message, WHY);
+    ck_assert_str_eq (bk_job_info (bench->job)->error->message, FAKE_JOB_WHY);
     ck_assert_str_eq (bench->states->str, "failed");
     g_autoptr (BkJobRecord) row = read_row (bench);
     ck_assert_str_eq (row->info->step, step->name);
@@ -944,7 +953,7 @@ START_TEST (paused_job_is_paused_after_a_restart)
   g_autoptr (Bench) bench = paused_bench ();
   restart (bench);
   bench->fake.hold = "copy";
-  bk_job_recover (bench->job, WHY);
+  bk_job_recover (bench->job);
   ck_assert (is_paused (bench));
   wait_log (bench, "+copy pause");
   verb (bench, BK_VERB_RESUME, 0);
@@ -962,7 +971,7 @@ main (void)
     does_all_steps_in_order, shows_and_stores_the_step_at_hand, may_be_partial, tells_how_fast_it_goes,
     ends_with_the_last_record, ends_partial_with_the_last_record, failed_work_is_undone, failed_record_is_undone,
     unwritten_row_is_undone, catalog_that_cannot_be_written_begins_nothing, failed_undo_stays_unsettled,
-    unsettled_job_is_undone_after_a_restart, cancelled_while_queued, cancelled_in_a_step, cancelled_before_a_step,
+    unsettled_job_is_undone_after_a_restart, cancelled_while_queued, tells_what_it_waits_for, cancelled_in_a_step, cancelled_before_a_step,
     not_cancelled_at_the_end, not_cancelled_while_undone, detach_leaves_the_row, recovered_job_is_undone,
     recovered_job_is_adopted, undo_goes_on_after_a_restart, cancel_lasts_over_a_restart, undo_after_a_failed_record_goes_on_after_a_restart,
     unknown_step_undoes_everything, worker_carries_out_verbs_in_order, speed_waits_for_the_worker, kind_carries_out_verbs_itself,

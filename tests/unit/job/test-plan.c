@@ -81,7 +81,7 @@ static const LevelRow level_rows[] = {
   { "grown", { NULL, "c1=b1:t c2=-", "b1=full", "c1 c2:r" }, "incremental", "'c1'", "c1", "c1 c2", "b1" },
   { "was small when an undone job looked", { NULL, "c1=b1:s c2=b2:p c3=-:s", "b1=full", "c1 c3:r" }, "full",
     "shrank" },
-  { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "'c1'", "c1", "c1", "b1" },
+  { "raw", { "vda:w", "c1=b1:n", "b1=full", "c1:rn" }, "incremental", "checkpoint 'c1' is intact, in memory until the VM stops", "c1", "c1", "b1" },
   { "raw, restarted", { "vda:w", "c1=b1:n", "b1=full", "" }, "full",
     "raw images cannot keep dirty bitmaps over a restart of the VM; the VM was restarted since" },
   { "qcow2 v2, restarted", { NULL, "c1=b1:n", "b1=full", "" }, "full", "could not be kept over a restart of the VM" },
@@ -311,7 +311,7 @@ static const RefusalRow refusal_rows[] = {
   { "'compress': true, 'target': '/t', 'format': 'raw'", NULL, BK_ERROR_INVALID, "compress" },
   { "'compress': true, 'target': 'nbd://h/e'", NULL, BK_ERROR_INVALID, "compress" },
   { "'quiesce': 'agent'", NULL, BK_ERROR_INVALID, "guest agent is not supported yet" },
-  { "'mode': 'pull'", NULL, BK_ERROR_INVALID, "not in this version; use push" },
+  { "'mode': 'pull'", NULL, BK_ERROR_INVALID, "repository 'default', which is of type qcow2" },
   { "'on_source_error': 'stop'", NULL, BK_ERROR_INVALID, "push-direct only" },
   { "'on_target_error': 'enospc'", NULL, BK_ERROR_INVALID, "on_target_error 'enospc' goes with mode push-direct only" },
   { "'on_target_error': 'stop', 'mode': 'push'", NULL, BK_ERROR_INVALID, "push-direct only" },
@@ -461,6 +461,130 @@ START_TEST (goes_full_for_the_broken_disk_alone)
   bk_assert_no_error (error);
   ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[0])->level, "full");
   ck_assert_str_eq (((BkRunDisk *)run->disks->pdata[1])->level, "incremental");
+}
+END_TEST
+
+/* --- pull --- */
+
+#define PULL(...) { __VA_ARGS__, .dedup = true }
+
+static const LevelRow dedup_rows[] = {
+  { "nothing yet", PULL (NULL), "full", "first backup of this disk in repository 'default'" },
+  { "increment", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r"), "incremental", "checkpoint 'c2' is intact", "c2", "c2", "b2" },
+  { "newest backup deleted", PULL (NULL, TWO, "b1=full", "c1 c2:r"), "incremental", "'c1'", "c1", "c1 c2", "b1" },
+  { "no bitmap", PULL (NULL, TWO, TWO_BACKUPS, "c1"), "full", "'c2' is missing", NULL, NULL, "b2" },
+  { "full asked for", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'full'"), "full", "full was asked for", NULL, NULL, "b2" },
+  { "raw, restarted", PULL ("vda:w", "c1=b1:n", "b1=full", ""), "full", "raw images cannot keep", NULL, NULL, "b1" },
+  { "disk failed in the newest", PULL (NULL, TWO, "b1=full b2=full:f", "c1"), "full", "'c2' is missing", NULL, NULL, "b1" },
+  { "base damaged", PULL (NULL, TWO, "b1=full b2=incremental:d", "c1 c2:r"), "full", "backup 'b2' is damaged, and heals when all of the disk is read",
+    NULL, NULL, "b1" },
+  { "all damaged", PULL (NULL, "c1=b1", "b1=full:d", "c1:r"), "full", "backup 'b1' is damaged" },
+  { "read-only", PULL ("vda:r", NULL, "b1=full", NULL, "'disks': ['vda']"), "full", "read-only", NULL, NULL, "b1" },
+  { "differential", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'differential'"), "differential", "'c1'", "c1", "c1 c2", "b1" },
+  { "incremental, broken", PULL (NULL, TWO, TWO_BACKUPS, "c1", "'level': 'incremental'"), NULL, "bitmap of checkpoint 'c2' is missing" },
+};
+
+static void
+check_dedup (const LevelRow *row)
+{
+  g_autoptr (PlanCase) plan_case = plan_case_new (&row->texts);
+  g_autoptr (GError) error = NULL;
+  g_autofree char *mode_reason = NULL;
+  g_autoptr (BkRun) run = bk_plan_backup (&plan_case->input, &mode_reason, &error);
+  if (row->level == NULL) {
+    ck_assert_msg (run == NULL && error && strstr (error->message, row->reason), "%s: %s", row->what, error ? error->message : "was planned");
+    bk_assert_error (error, BK_ERROR_INVALID);
+    return;
+  }
+  bk_assert_no_error (error);
+  const BkRunDisk *disk = run->disks->pdata[0];
+  ck_assert_str_eq (run->mode, "pull");
+  ck_assert_str_eq (mode_reason, "repository 'default' is of type dedup");
+  ck_assert_str_eq (run->scratch, "/scratch");
+  ck_assert_str_eq (run->export_folder, "/run/exports");
+  ck_assert_msg (g_strcmp0 (disk->level, row->level) == 0, "%s: %s (%s)", row->what, disk->level, disk->reason);
+  ck_assert_msg (strstr (disk->reason, row->reason) != NULL, "%s: %s", row->what, disk->reason);
+  ck_assert_msg (g_strcmp0 (disk->parent_backup, row->parent_backup) == 0, "%s: compared with %s", row->what, disk->parent_backup);
+  ck_assert_msg (g_strcmp0 (disk->sync, row->base ? "bitmap" : "full") == 0, "%s: sync is %s", row->what, disk->sync);
+  g_autofree char *bitmaps = short_names (disk->base_bitmaps);
+  ck_assert_msg (strcmp (bitmaps, row->bitmaps ? row->bitmaps : "") == 0, "%s: bitmaps are %s", row->what, bitmaps);
+  ck_assert (bk_plan_name (run, plan_case->request, CASE_INSTANCE, 7, "/repo/backups/web01/B", &error));
+  ck_assert (disk->target == NULL && disk->backing == NULL);
+}
+
+START_TEST (decides_the_level_in_a_dedup_repository)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (dedup_rows); i++)
+    check_dedup (&dedup_rows[i]);
+}
+END_TEST
+
+typedef struct {
+  const char *request;
+  bool dedup, scratch;
+  const char *mode; /* NULL: refused */
+  const char *reason;
+  BkErrorCode code;
+} PullRow;
+
+static const PullRow pull_rows[] = {
+  { NULL, true, true, "pull", "repository 'default' is of type dedup" },
+  { "'mode': 'auto'", true, true, "pull", "is of type dedup" },
+  { "'mode': 'pull'", true, true, "pull", NULL },
+  { "'mode': 'pull', 'target': '/t', 'format': 'raw'", false, true, "pull", NULL },
+  { "'mode': 'pull', 'target': 'nbd://h/e'", false, true, "pull", NULL },
+  { "'target': '/t'", false, true, "push", "does not wait" },
+  { "'mode': 'push'", true, true, NULL, "mode 'push' does not go with repository 'default', which is of type dedup", BK_ERROR_INVALID },
+  { "'mode': 'push-direct'", true, true, NULL, "use mode pull, or a repository of type qcow2", BK_ERROR_INVALID },
+  { "'mode': 'pull'", false, true, NULL, "which is of type qcow2", BK_ERROR_INVALID },
+  { NULL, true, false, NULL, "scratch space while it reads, and the scratch folder is gone", BK_ERROR_NO_SPACE },
+  { "'mode': 'pull', 'target': '/t', 'level': 'incremental'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
+  { "'mode': 'pull', 'target': '/t', 'since': 'c1'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
+  { "'mode': 'pull', 'target': '/t', 'compress': true", false, true, NULL, "compress goes with mode push", BK_ERROR_INVALID },
+  { "'mode': 'pull', 'target': '/t', 'sync': 'top'", false, true, NULL, "sync 'top' goes with mode push-direct", BK_ERROR_INVALID },
+  { "'on_target_error': 'stop'", true, true, NULL, "push-direct only", BK_ERROR_INVALID },
+};
+
+static void
+check_pull (const PullRow *row)
+{
+  PlanTexts texts = { .request = row->request, .dedup = row->dedup };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  plan_case->input.scratch = row->scratch ? "/scratch" : NULL;
+  plan_case->input.no_scratch = "the scratch folder is gone";
+  g_autofree char *reason = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = bk_plan_backup (&plan_case->input, &reason, &error);
+  if (row->mode == NULL) {
+    ck_assert_msg (run == NULL && error && strstr (error->message, row->reason), "%s: %s", row->request, error ? error->message : "was planned");
+    bk_assert_error (error, row->code);
+    return;
+  }
+  bk_assert_no_error (error);
+  ck_assert_str_eq (run->mode, row->mode);
+  ck_assert_msg (row->reason ? reason && strstr (reason, row->reason) : reason == NULL, "%s: %s", row->request, reason);
+}
+
+START_TEST (does_not_pull_what_the_hypervisor_cannot)
+{
+  static const PlanTexts texts = { "vda vdb", .dedup = true };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  plan_case_disk (plan_case, "vdb")->no_pull = g_strdup ("it is in an iothread");
+  ck_assert_ptr_null (plan (plan_case, &error));
+  ck_assert_ptr_nonnull (strstr (error->message, "disk 'vdb' cannot be pulled: it is in an iothread; back it up with mode push"));
+  bk_assert_error (error, BK_ERROR_INVALID);
+  plan_case->vm.pull = false;
+  ck_assert_ptr_null (plan (plan_case, &error));
+  ck_assert_ptr_nonnull (strstr (error->message, "this VM cannot be pulled"));
+  bk_assert_error (error, BK_ERROR_INVALID);
+}
+END_TEST
+
+START_TEST (pulls_into_a_dedup_repository_alone)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (pull_rows); i++)
+    check_pull (&pull_rows[i]);
 }
 END_TEST
 
@@ -671,7 +795,7 @@ main (void)
     selects_writable_disks_with_a_medium,
     keeps_the_order_that_was_asked_for,
     goes_full_for_the_broken_disk_alone,
-    chooses_the_mode,
+    chooses_the_mode, decides_the_level_in_a_dedup_repository, pulls_into_a_dedup_repository_alone, does_not_pull_what_the_hypervisor_cannot,
     does_not_stop_the_guest_for_one_disk,
     takes_error_actions_when_it_ends_up_direct,
     names_targets,

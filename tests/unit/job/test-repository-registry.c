@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-registry.h"
+#include "archive.h"
+#include "repository.h"
 #include "suite.h"
 
 #include <glib/gstdio.h>
+#include <string.h>
 
 typedef struct {
   char *folder;
@@ -50,12 +53,29 @@ bench_restart (Bench *bench)
 }
 
 static gboolean
+add_type (Bench *bench, const char *name, const char *path, const char *type, GError **error)
+{
+  const BkRepositoryInfo request = { .name = (char *)name, .path = (char *)path, .type = (char *)type };
+  return bk_repository_registry_add (bench->registry, &request, error);
+}
+
+static gboolean
 add (Bench *bench, const char *name, const char *path, GError **error)
 {
-  g_autoptr (BkRepositoryInfo) request = g_new0 (BkRepositoryInfo, 1);
-  request->name = g_strdup (name);
-  request->path = g_strdup (path);
-  return bk_repository_registry_add (bench->registry, request, error);
+  return add_type (bench, name, path, NULL, error);
+}
+
+static void
+commit_manifest (BkStore *store, const BkBackupInfo *manifest, GError **error)
+{
+  if (!bk_store_is_dedup (store)) {
+    ck_assert (bk_archive_begin (bk_store_archive (store), manifest->vm, manifest->id, error));
+    ck_assert (bk_archive_commit (bk_store_archive (store), manifest, error));
+    return;
+  }
+  g_autoptr (BkRepositoryWriter) writer = bk_repository_begin (bk_store_repository (store), manifest->vm, manifest->id, error);
+  ck_assert_ptr_nonnull (writer);
+  ck_assert (bk_repository_writer_commit (writer, manifest, error));
 }
 
 /* Puts a backup without disks into the repository @name, and not into the catalog. */
@@ -63,7 +83,7 @@ static void
 commit_backup (Bench *bench, const char *name, const char *id)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, name, &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, name, &error);
   bk_assert_no_error (error);
   g_autoptr (BkBackupInfo) manifest = g_new0 (BkBackupInfo, 1);
   manifest->version = 1;
@@ -73,8 +93,8 @@ commit_backup (Bench *bench, const char *name, const char *id)
   manifest->point_in_time = 1795402320LL * G_USEC_PER_SEC;
   manifest->bytes_stored = 1000;
   manifest->disks = g_ptr_array_new ();
-  ck_assert (bk_archive_begin (archive, "web01", id, &error));
-  ck_assert_msg (bk_archive_commit (archive, manifest, &error), "%s", error ? error->message : "");
+  commit_manifest (store, manifest, &error);
+  bk_assert_no_error (error);
 }
 
 static BkRepositoryInfo *
@@ -92,7 +112,6 @@ assert_info (Bench *bench, const char *name, const char *state, uint64_t backups
   g_autoptr (BkRepositoryInfo) found = info (bench, name);
   ck_assert_str_eq (found->state, state);
   ck_assert_uint_eq (found->backups, backups);
-  ck_assert_uint_eq (found->bytes_stored, backups * 1000);
 }
 
 START_TEST (makes_one_when_there_is_none)
@@ -102,7 +121,8 @@ START_TEST (makes_one_when_there_is_none)
   g_autoptr (BkRepositoryInfo) found = info (bench, "default");
   g_autofree char *path = g_build_filename (bench->folder, "default", NULL);
   ck_assert_str_eq (found->path, path);
-  ck_assert_str_eq (found->type, "qcow2");
+  ck_assert_str_eq (found->type, "dedup");
+  ck_assert_str_eq (found->encryption, "none");
   ck_assert_str_eq (found->state, "ok");
   ck_assert_uint_gt (found->bytes_free, 0);
   g_autofree char *other = g_build_filename (bench->folder, "other", NULL);
@@ -126,7 +146,7 @@ START_TEST (takes_over_what_is_on_disk)
   assert_info (bench, "default", "ok", 1);
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (bench->catalog, "b1", &error);
   bk_assert_no_error (error);
-  g_autofree char *location = g_build_filename (bench->folder, "default", "web01", "b1", NULL);
+  g_autofree char *location = g_build_filename (bench->folder, "default", "backups", "web01", "b1", NULL);
   ck_assert_str_eq (backup->repository, "default");
   ck_assert_str_eq (backup->location, location);
   bench_free (bench);
@@ -166,7 +186,7 @@ START_TEST (keeps_rows_of_what_is_away)
   bk_assert_error (error, BK_ERROR_UNREACHABLE);
   ck_assert_int_eq (g_rmdir (path), 0);
   ck_assert_int_eq (g_rename (away, path), 0);
-  g_autoptr (BkArchive) archive = bk_repository_registry_open (bench->registry, "default", &error);
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, "default", &error);
   bk_assert_no_error (error);
   assert_info (bench, "default", "ok", 1);
   bench_free (bench);
@@ -209,11 +229,96 @@ START_TEST (refuses_what_is_no_repository)
 }
 END_TEST
 
+START_TEST (one_of_type_qcow2_stays_what_it_is)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = g_build_filename (bench->folder, "images", NULL);
+  ck_assert (add_type (bench, "images", path, "qcow2", &error));
+  commit_backup (bench, "images", "b1");
+  bench = bench_restart (bench);
+  assert_info (bench, "images", "ok", 1);
+  ck_assert (bk_repository_registry_remove (bench->registry, "images", &error));
+  ck_assert (add (bench, "again", path, &error));
+  bk_assert_no_error (error);
+  assert_info (bench, "again", "ok", 1);
+  g_autoptr (BkRepositoryInfo) found = info (bench, "again");
+  ck_assert_str_eq (found->type, "qcow2");
+  g_autofree char *other = g_build_filename (bench->folder, "default", NULL);
+  ck_assert (bk_repository_registry_remove (bench->registry, "default", &error));
+  ck_assert (!add_type (bench, "wrong", other, "qcow2", &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (is_locked_without_its_secret)
+{
+  Bench *bench = bench_start ();
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = g_build_filename (bench->folder, "vault", NULL);
+  g_autofree char *secret = g_build_filename (bench->folder, "secret", NULL);
+  const BkRepositoryInfo request = { .name = (char *)"vault", .path = path, .passphrase_file = secret, .chunk_size = 131072 };
+  ck_assert (!bk_repository_registry_add (bench->registry, &request, &error));
+  bk_assert_error (error, BK_ERROR_DENIED);
+  ck_assert (g_file_set_contents (secret, "battery staple\n", -1, NULL));
+  ck_assert (bk_repository_registry_add (bench->registry, &request, &error));
+  commit_backup (bench, "vault", "b1");
+  ck_assert (g_file_set_contents (secret, "wrong\n", -1, NULL));
+  bench = bench_restart (bench);
+  assert_info (bench, "vault", "locked", 0);
+  ck_assert_ptr_null (bk_repository_registry_open (bench->registry, "vault", &error));
+  ck_assert_ptr_nonnull (strstr (error->message, "repository 'vault' is locked"));
+  bk_assert_error (error, BK_ERROR_DENIED);
+  ck_assert (g_file_set_contents (secret, "battery staple", -1, NULL));
+  g_autoptr (BkStore) store = bk_repository_registry_open (bench->registry, "vault", &error);
+  bk_assert_no_error (error);
+  assert_info (bench, "vault", "ok", 1);
+  g_autoptr (BkRepositoryInfo) found = info (bench, "vault");
+  ck_assert_str_eq (found->encryption, "passphrase");
+  ck_assert_uint_eq (found->chunk_size, 131072);
+  bench_free (bench);
+}
+END_TEST
+
+START_TEST (refuses_members_that_do_not_go_together)
+{
+  static const struct {
+    BkRepositoryInfo request;
+    const char *message;
+  } rows[] = {
+    { { .type = (char *)"tape" }, "/type: 'tape' is no type of repository; choose one of: dedup, qcow2" },
+    { { .type = (char *)"qcow2", .chunk_size = 65536 }, "/chunk_size: goes with type dedup only" },
+    { { .type = (char *)"qcow2", .compression = 3 }, "/compression: goes with type dedup only" },
+    { { .type = (char *)"qcow2", .key_file = (char *)"/key" }, "not encrypted" },
+    { { .chunk_size = 65537 }, "/chunk_size: must be a power of two" },
+    { { .chunk_size = 8 << 20 }, "/chunk_size: must be a power of two" },
+    { { .compression = 20 }, "/compression: must be from 1 to 19" },
+    { { .key_file = (char *)"key" }, "/key_file: must be an absolute path" },
+    { { .key_file = (char *)"/key", .passphrase_file = (char *)"/passphrase" }, "give one of them" },
+  };
+  Bench *bench = bench_start ();
+  g_autofree char *path = g_build_filename (bench->folder, "none", NULL);
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
+    g_autoptr (GError) error = NULL;
+    BkRepositoryInfo request = rows[i].request;
+    request.name = (char *)"none";
+    request.path = path;
+    ck_assert (!bk_repository_registry_add (bench->registry, &request, &error));
+    ck_assert_msg (strstr (error->message, rows[i].message) != NULL, "%s", error->message);
+    bk_assert_error (error, BK_ERROR_INVALID);
+    ck_assert (!g_file_test (path, G_FILE_TEST_EXISTS));
+  }
+  bench_free (bench);
+}
+END_TEST
+
 int
 main (void)
 {
   const TTest *const tests[] = { makes_one_when_there_is_none, takes_over_what_is_on_disk,
                                  takes_over_a_repository_that_was_removed, keeps_rows_of_what_is_away,
-                                 a_copied_backup_stays_where_it_is_known, refuses_what_is_no_repository, NULL };
+                                 a_copied_backup_stays_where_it_is_known, refuses_what_is_no_repository, one_of_type_qcow2_stays_what_it_is,
+                                 is_locked_without_its_secret, refuses_members_that_do_not_go_together, NULL };
   return bk_suite_run ("repository-registry", tests);
 }

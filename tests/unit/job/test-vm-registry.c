@@ -195,7 +195,7 @@ START_TEST (shows_disks)
   const BkDiskInfo *vdb = bench->shown->disks->pdata[1];
   const BkDiskInfo *cd = bench->shown->disks->pdata[2];
   ck_assert (vda->selected && !vda->incremental);
-  ck_assert_str_eq (vda->reason, "raw images keep no bitmaps");
+  ck_assert_str_eq (vda->reason, "raw images keep no bitmaps; increments are possible until the VM stops");
   ck_assert_ptr_null (vda->class_name);
   ck_assert (vdb->selected && vdb->incremental);
   ck_assert_ptr_null (vdb->reason);

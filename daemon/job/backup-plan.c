@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "backup-plan.h"
+
+#include "backup-request.h"
+#include "fsio.h"
+#include "target-check.h"
+
+#include <string.h>
+
+static char *
+why_no_scratch (const char *folder, uint64_t reserve)
+{
+  g_autoptr (GError) error = NULL;
+  uint64_t bytes = 0;
+  if (!bk_fsio_free_space (folder, &bytes, &error))
+    return g_strdup_printf ("no scratch space: %s", error->message);
+  if (bytes >= reserve)
+    return NULL;
+  g_autofree char *have = bk_size_format (bytes);
+  g_autofree char *want = bk_size_format (reserve);
+  return g_strdup_printf ("only %s of scratch space are free in '%s', and %s are to stay free", have, folder, want);
+}
+
+static bool
+is_planned (const BkRun *run, const BkDisk *disk)
+{
+  for (unsigned i = 0; i < run->disks->len; i++)
+    if (strcmp (((const BkRunDisk *)run->disks->pdata[i])->name, disk->name) == 0)
+      return true;
+  return false;
+}
+
+/* Something of an earlier job is still in the way and could not be taken out of the VM yet; or another program's
+ * job is at work: QEMU 7.2 aborts when a filter sits above such a job's own as it ends. */
+static gboolean
+check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
+{
+  for (unsigned i = 0; i < state->disks->len; i++) {
+    const BkDisk *disk = state->disks->pdata[i];
+    if (!is_planned (run, disk))
+      continue;
+    if (disk->blocked) {
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' is in use by %s; wait until that has ended", disk->name, disk->blocked);
+      return FALSE;
+    }
+    if (disk->in_use) {
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' still carries the nodes '%s-*' of another backup; wait until that has ended",
+                   disk->name, disk->in_use);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+/* Paths of sockets have about 100 bytes, and names of VMs up to 64. */
+#define FOLDER_DIGITS 10
+
+char *
+bk_backup_export_folder (const char *exports, const char *vm)
+{
+  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, vm, -1);
+  digits[FOLDER_DIGITS] = '\0';
+  return g_build_filename (exports, digits, NULL);
+}
+
+BkRun *
+bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
+                const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  const char *repository = context->export ? NULL : bk_backup_request_repository (request);
+  g_autoptr (BkStore) opened = repository == NULL ? NULL : bk_repository_registry_open (context->repositories, repository, &failure);
+  if (failure) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return NULL;
+  }
+  g_autofree char *export_folder = bk_backup_export_folder (context->exports, request->vm);
+  g_autofree char *no_scratch = why_no_scratch (context->scratch, context->scratch_reserve);
+  g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, request->vm, error);
+  g_autoptr (GPtrArray) backups = checkpoints == NULL ? NULL
+                                  : repository    ? bk_catalog_list_backups (catalog, request->vm, repository, error)
+                                                  : g_ptr_array_new ();
+  if (backups == NULL)
+    return NULL;
+  BkPlanInput input = {
+    .request = request,
+    .vm = state,
+    .checkpoints = checkpoints,
+    .backups = backups,
+    .repository = repository,
+    .export = context->export,
+    .dedup = opened && bk_store_is_dedup (opened),
+    .instance = bk_catalog_instance (catalog),
+    .scratch = no_scratch ? NULL : context->scratch,
+    .no_scratch = no_scratch,
+    .export_folder = export_folder,
+  };
+  g_autofree char *why = NULL;
+  g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
+  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)) ||
+      !bk_target_check_disks (context->repositories, request, run, state->disks, error))
+    return NULL;
+  if (info)
+    *info = bk_plan_describe (run, &input, why);
+  if (reason)
+    *reason = g_steal_pointer (&why);
+  if (store)
+    *store = g_steal_pointer (&opened);
+  return g_steal_pointer (&run);
+}

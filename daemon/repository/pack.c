@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "pack.h"
+
+#include "fsio.h"
+#include "ulid.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAGIC "BKDPACK1"
+#define TAIL_MAGIC "BKDTAIL1"
+#define MAGIC_SIZE 8u
+#define TAIL_SIZE 56u
+#define ROW_SIZE 48u
+#define BUFFER_SIZE (4u * 1024 * 1024)
+#define LARGEST_RECORD (BK_CHUNK_LIMIT + BK_CHUNK_HEAD + BK_SEAL_OVERHEAD)
+
+struct BkPackWriter {
+  char *folder, *name, *temporary;
+  int fd;
+  bool finished;
+  uint64_t written; /* of the file; the buffer comes behind it */
+  GByteArray *buffer;
+  GArray *entries;
+};
+
+BkPackWriter *
+bk_pack_writer_new (const char *folder, GError **error)
+{
+  g_autoptr (BkPackWriter) writer = g_new0 (BkPackWriter, 1);
+  g_autofree char *ulid = bk_ulid_new ();
+  writer->fd = -1;
+  writer->folder = g_strdup (folder);
+  writer->name = g_strconcat (ulid, BK_PACK_SUFFIX, NULL);
+  writer->buffer = g_byte_array_sized_new (BUFFER_SIZE + LARGEST_RECORD);
+  writer->entries = g_array_new (FALSE, FALSE, sizeof (BkPackEntry));
+  g_autofree char *path = g_strdup_printf ("%s/.%s.tmp", folder, ulid);
+  if (!bk_fsio_create_file (path, error))
+    return NULL;
+  writer->temporary = g_steal_pointer (&path);
+  writer->fd = open (writer->temporary, O_RDWR | O_CLOEXEC);
+  if (writer->fd < 0) {
+    bk_error_set_errno (error, errno, "cannot open '%s'", writer->temporary);
+    return NULL;
+  }
+  g_byte_array_append (writer->buffer, (const uint8_t *)MAGIC, MAGIC_SIZE);
+  return g_steal_pointer (&writer);
+}
+
+void
+bk_pack_writer_free (BkPackWriter *writer)
+{
+  g_autoptr (GError) error = NULL;
+  if (writer->fd >= 0)
+    close (writer->fd);
+  if (writer->temporary && !writer->finished && !bk_fsio_remove (writer->temporary, &error))
+    g_debug ("%s", error->message); /* the GC takes it */
+  g_byte_array_unref (writer->buffer);
+  g_array_unref (writer->entries);
+  g_free (writer->folder);
+  g_free (writer->name);
+  g_free (writer->temporary);
+  g_free (writer);
+}
+
+const char *
+bk_pack_writer_name (BkPackWriter *writer)
+{
+  return writer->name;
+}
+
+uint64_t
+bk_pack_writer_size (BkPackWriter *writer)
+{
+  return writer->written + writer->buffer->len;
+}
+
+GArray *
+bk_pack_writer_entries (BkPackWriter *writer)
+{
+  return writer->entries;
+}
+
+/* Has the kernel begin to write, so that the fsync at the end has little left to wait for. */
+static gboolean
+flush (BkPackWriter *writer, GError **error)
+{
+  size_t length = writer->buffer->len;
+  if (!bk_fsio_write_at (writer->fd, writer->temporary, writer->buffer->data, length, writer->written, error))
+    return FALSE;
+  sync_file_range (writer->fd, (off_t)writer->written, (off_t)length, SYNC_FILE_RANGE_WRITE);
+  writer->written += length;
+  g_byte_array_set_size (writer->buffer, 0);
+  return TRUE;
+}
+
+gboolean
+bk_pack_writer_append (BkPackWriter *writer, const BkChunkId *id, const uint8_t *record, size_t size, uint32_t length, BkPackEntry *entry, GError **error)
+{
+  if (writer->buffer->len >= BUFFER_SIZE && !flush (writer, error))
+    return FALSE;
+  *entry = (BkPackEntry){ .id = *id, .offset = bk_pack_writer_size (writer), .stored = (uint32_t)size, .length = length };
+  g_byte_array_append (writer->buffer, record, (unsigned)size);
+  g_array_append_val (writer->entries, *entry);
+  return TRUE;
+}
+
+gboolean
+bk_pack_writer_read (BkPackWriter *writer, const BkPackEntry *entry, uint8_t *record, GError **error)
+{
+  if (entry->offset < writer->written)
+    return bk_fsio_read_at (writer->fd, writer->temporary, record, entry->stored, entry->offset, error);
+  memcpy (record, writer->buffer->data + (entry->offset - writer->written), entry->stored);
+  return TRUE;
+}
+
+/* --- the table --- */
+
+static void
+put_row (uint8_t *row, const BkPackEntry *entry)
+{
+  uint64_t offset = GUINT64_TO_LE (entry->offset);
+  uint32_t numbers[2] = { GUINT32_TO_LE (entry->stored), GUINT32_TO_LE (entry->length) };
+  memcpy (row, &entry->id, sizeof entry->id);
+  memcpy (row + 32, &offset, sizeof offset);
+  memcpy (row + 40, numbers, sizeof numbers);
+}
+
+static BkPackEntry
+get_row (const uint8_t *row)
+{
+  uint64_t offset;
+  uint32_t numbers[2];
+  BkPackEntry entry;
+  memcpy (&entry.id, row, sizeof entry.id);
+  memcpy (&offset, row + 32, sizeof offset);
+  memcpy (numbers, row + 40, sizeof numbers);
+  entry.offset = GUINT64_FROM_LE (offset);
+  entry.stored = GUINT32_FROM_LE (numbers[0]);
+  entry.length = GUINT32_FROM_LE (numbers[1]);
+  return entry;
+}
+
+static void
+append_table (BkPackWriter *writer)
+{
+  uint64_t numbers[2] = { GUINT64_TO_LE (bk_pack_writer_size (writer)), GUINT64_TO_LE ((uint64_t)writer->entries->len) };
+  uint8_t hash[BK_HASH_SIZE];
+  g_autofree uint8_t *table = g_malloc ((size_t)writer->entries->len * ROW_SIZE + 1);
+  for (unsigned i = 0; i < writer->entries->len; i++)
+    put_row (table + (size_t)i * ROW_SIZE, &g_array_index (writer->entries, BkPackEntry, i));
+  bk_crypto_sha256 (table, (size_t)writer->entries->len * ROW_SIZE, hash);
+  g_byte_array_append (writer->buffer, table, writer->entries->len * ROW_SIZE);
+  g_byte_array_append (writer->buffer, (const uint8_t *)numbers, sizeof numbers);
+  g_byte_array_append (writer->buffer, hash, sizeof hash);
+  g_byte_array_append (writer->buffer, (const uint8_t *)TAIL_MAGIC, MAGIC_SIZE);
+}
+
+gboolean
+bk_pack_writer_finish (BkPackWriter *writer, GError **error)
+{
+  append_table (writer);
+  g_autofree char *path = g_build_filename (writer->folder, writer->name, NULL);
+  if (!flush (writer, error) || !bk_fsio_sync_fd (writer->fd, writer->temporary, error) ||
+      !bk_fsio_rename (writer->temporary, path, FALSE, error))
+    return FALSE;
+  writer->finished = true;
+  return TRUE;
+}
+
+static bool
+is_sound (const BkPackEntry *entry, uint64_t end)
+{
+  return entry->offset >= MAGIC_SIZE && entry->stored > BK_CHUNK_HEAD && entry->stored <= LARGEST_RECORD && entry->offset <= end &&
+         entry->stored <= end - entry->offset && entry->length > 0 && entry->length <= BK_CHUNK_LIMIT;
+}
+
+/* NULL: there is no table to trust. */
+static GArray *
+read_table (int fd, const char *path, uint64_t size)
+{
+  uint8_t tail[TAIL_SIZE], hash[BK_HASH_SIZE];
+  uint64_t numbers[2];
+  if (size < MAGIC_SIZE + TAIL_SIZE || !bk_fsio_read_at (fd, path, tail, sizeof tail, size - TAIL_SIZE, NULL))
+    return NULL;
+  memcpy (numbers, tail, sizeof numbers);
+  uint64_t start = GUINT64_FROM_LE (numbers[0]), count = GUINT64_FROM_LE (numbers[1]), end = size - TAIL_SIZE;
+  if (memcmp (tail + 48, TAIL_MAGIC, MAGIC_SIZE) != 0 || start < MAGIC_SIZE || start > end || (end - start) % ROW_SIZE != 0 ||
+      (end - start) / ROW_SIZE != count || count > G_MAXINT32)
+    return NULL;
+  g_autofree uint8_t *table = g_try_malloc (end - start + 1);
+  if (table == NULL || !bk_fsio_read_at (fd, path, table, end - start, start, NULL))
+    return NULL;
+  bk_crypto_sha256 (table, end - start, hash);
+  if (memcmp (hash, tail + 16, sizeof hash) != 0)
+    return NULL;
+  g_autoptr (GArray) entries = g_array_sized_new (FALSE, FALSE, sizeof (BkPackEntry), (unsigned)count);
+  for (uint64_t i = 0; i < count; i++) {
+    BkPackEntry entry = get_row (table + i * ROW_SIZE);
+    if (!is_sound (&entry, start))
+      return NULL;
+    g_array_append_val (entries, entry);
+  }
+  return g_steal_pointer (&entries);
+}
+
+static GArray *
+scan (int fd, const char *path, uint64_t size)
+{
+  uint8_t bytes[BK_CHUNK_HEAD];
+  BkChunkHead head;
+  GArray *entries = g_array_new (FALSE, FALSE, sizeof (BkPackEntry));
+  uint64_t offset = MAGIC_SIZE;
+  while (offset + BK_CHUNK_HEAD < size && bk_fsio_read_at (fd, path, bytes, sizeof bytes, offset, NULL) && bk_chunk_parse_head (bytes, &head)) {
+    BkPackEntry entry = { .id = head.id, .offset = offset, .stored = BK_CHUNK_HEAD + head.stored, .length = head.length };
+    if (!is_sound (&entry, size))
+      break;
+    g_array_append_val (entries, entry);
+    offset += entry.stored;
+  }
+  return entries;
+}
+
+GArray *
+bk_pack_read_entries (int fd, const char *path, uint64_t size, GError **error)
+{
+  char magic[MAGIC_SIZE];
+  if (!bk_fsio_read_at (fd, path, magic, sizeof magic, 0, error))
+    return NULL;
+  if (memcmp (magic, MAGIC, MAGIC_SIZE) != 0) {
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is no pack", path);
+    return NULL;
+  }
+  GArray *entries = read_table (fd, path, size);
+  if (entries)
+    return entries;
+  g_warning ("'%s': its table is damaged; its chunks are looked for one by one", path);
+  return scan (fd, path, size);
+}

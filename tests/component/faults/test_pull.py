@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pulls while something dies, fills up or is cancelled: no dirty bit is lost, and every backup holds its point in time."""
+
+import os
+import random
+import subprocess
+
+import pytest
+
+import process
+import sweep
+from proxy import Hold
+from scene import show
+from test_cancel import cancel
+from test_kill import kill_daemon, submit_commands
+from test_snapshot import CLUSTER, touch
+from test_vm_death import check_after_death, kill_vm
+from vm import MIB
+
+
+def after_submit(kinds):
+    return [number for number in sweep.each_kind(kinds) if number > submit_commands(kinds)]
+
+
+def test_increments_hold_their_points_in_time(make_scene):
+    scene = make_scene(pull=True)
+    assert scene.backup()["mode"] == "pull"
+    for _ in range(4):
+        scene.vm.scribble_all(6)
+        scene.check_next()
+    scene.check_clean()
+    scene.check_contents()
+
+
+def test_guest_overwrites_before_the_job_reads(make_scene):
+    """Single clusters among others that stay: zeroed, zeroed in part, written, and written and then zeroed."""
+    scene = make_scene(sizes={"vda": 4 * MIB, "vdb": 4 * MIB}, busy_guest=False, pull=True)
+    for level in ("full", "incremental"):
+        for disk in scene.vm.model:
+            scene.vm.write(disk, 0, 64 * CLUSTER, 42)
+        done = []
+
+        def before(command):
+            scene.before_command(command)
+            if command.name == "block-export-add" and not done:
+                done.append(command)
+                for disk in scene.vm.model:
+                    touch(scene.vm, disk)
+
+        scene.proxy.before = before
+        scene.backup("--level", level)
+        assert done
+    scene.proxy.before = scene.before_command
+    scene.check_clean()
+    scene.check_contents()
+
+
+def test_guest_overwrites_while_the_job_reads(make_scene):
+    """All over the disk and all the time, without a pause."""
+    scene = make_scene(sizes={"vda": 24 * MIB, "vdb": 2 * MIB}, pull=True)
+    scene.vm.write("vda", 0, 24 * MIB, 5)
+    for level in ("full", "full", "incremental"):
+        job = scene.begin("--level", level, "--speed", "24M")
+        while scene.job(job)["state"] not in ("completed", "failed"):
+            if set(scene.pits) >= {"vda", "vdb"}:
+                scene.vm.scribble("vda", 20)
+        job = scene.note(scene.wait_end(job))
+        assert job["state"] == "completed", job["error"]
+    scene.check_clean()
+    scene.check_contents()
+
+
+@pytest.mark.parametrize("decision, part", [("drop", 0), ("deliver", 1)])
+def test_daemon_is_killed_at_each_command(make_scene, decision, part):
+    scene = make_scene(pull=True)
+    scene.backup()
+    kinds = sweep.learn(scene)
+    sweep.run(scene, Hold, sweep.share(sweep.changing(kinds, after_submit(kinds)), part, 2), act=kill_daemon(decision), seconds=90)
+    scene.check_contents()
+
+
+def test_cancel_at_each_command(make_scene):
+    scene = make_scene(pull=True)
+    scene.backup()
+    kinds = sweep.learn(scene)
+    sweep.run(scene, Hold, sweep.share(sweep.changing(kinds, after_submit(kinds)), 0, 2), act=cancel)
+    scene.check_contents()
+
+
+def test_qemu_is_killed_at_each_command(make_scene):
+    scene = make_scene(pull=True)
+    scene.backup()
+    kinds = sweep.learn(scene)
+    for number in sweep.share(sweep.changing(kinds, after_submit(kinds)), 0, 3):
+        scene.vm.scribble_all()
+        fault = scene.proxy.arm(Hold(number))
+        job = kill_vm(scene, fault, ())
+        check_after_death(scene, job, "command %d, %s" % (number, kinds[number - 1]))
+    scene.check_contents()
+
+
+def test_daemon_is_killed_while_it_reads(make_scene):
+    scene = make_scene(pull=True)
+    scene.backup()
+    job = scene.begin("--level", "full", "--speed", "64K")
+    scene.wait_job(job, lambda job: job["state"] == "running", "to copy")
+    scene.daemon.kill()
+    scene.vm.scribble_all(3)
+    scene.daemon.start()
+    scene.wait_vm()
+    ended = scene.wait_end(job)
+    assert ended["state"] == "failed" and "start the backup again" in ended["error"]["message"]
+    sweep.check_after(scene, ended, "a kill while it reads")
+    scene.check_contents()
+
+
+def test_daemon_ends_in_good_order_while_it_reads(make_scene):
+    scene = make_scene(pull=True)
+    scene.backup()
+    job = scene.begin("--level", "full", "--speed", "64K")
+    scene.wait_job(job, lambda job: job["state"] == "running", "to copy")
+    assert scene.daemon.end() == 0
+    scene.vm.scribble_all(3)
+    scene.daemon.start()
+    scene.wait_vm()
+    sweep.check_after(scene, scene.wait_end(job), "an end in good order")
+    scene.check_contents()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "kill"])
+def test_reader_ends_within_seconds(make_scene, verb):
+    """Whatever the speed limit is: a cancel, and the death of QEMU."""
+    scene = make_scene(pull=True)
+    scene.backup()
+    job = scene.begin("--level", "full", "--speed", "16K")
+    scene.wait_job(job, lambda job: job["state"] == "running", "to copy")
+    if verb == "cancel":
+        scene.ctl("cancel", job["id"])
+        sweep.check_after(scene, scene.wait_end(job, 10), "a cancel while it reads")
+    else:
+        scene.vm.kill()
+        assert scene.wait_end(job, 30)["state"] == "failed"
+        scene.vm.start()
+        scene.wait_vm()
+        check_after_death(scene, job, "the copy")
+    scene.check_contents()
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "none", str(folder)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip("cannot mount a small file system: " + mounted.stderr.strip())
+    yield folder
+    process.run(["umount", "-l", folder])
+
+
+def test_full_repository_breaks_the_backup_and_nothing_else(make_scene, small_folder):
+    scene = make_scene(sizes={"vda": 24 * MIB, "vdb": 2 * MIB}, pull=True)
+    scene.backup()
+    scene.vm.write_data("vda", 0, random.Random(1).randbytes(16 * MIB))
+    scene.ctl("repo", "add", "small", "--path", small_folder / "r")
+    job = scene.wait_end(scene.begin("--repo", "small", "--level", "full"))
+    assert job["state"] in ("failed", "partial"), show(job)
+    assert "no-space" in [disk["error"]["code"] for disk in job["disks"] if disk["error"]] + [job["error"]["code"]], show(job)
+    if job["state"] == "partial":
+        scene.contents[job["backup_id"]] = {"vdb": scene.pits["vdb"]}
+        scene.ctl("backup", "delete", job["backup_id"], "--wait")
+        del scene.contents[job["backup_id"]]
+    scene.check_clean()
+    scene.check_next()
+    scene.check_contents()
+
+
+def test_full_scratch_breaks_the_backup_and_not_the_guest(make_scene, small_folder):
+    scene = make_scene(sizes={"vda": 24 * MIB, "vdb": 2 * MIB}, pull=True, scratch=small_folder / "scratch")
+    scene.backup()
+    job = scene.begin("--level", "full", "--speed", "64K")
+    scene.wait_job(job, lambda job: job["state"] == "running", "to copy")
+    for at in range(0, 24 * MIB, MIB):
+        scene.vm.write("vda", at, MIB, 77)
+    ended = scene.wait_end(job)
+    assert ended["state"] in ("failed", "partial") and scene.vm.execute("query-status")["status"] == "running"
+    scene.note(ended)
+    scene.check_clean()
+    scene.check_next()
+    scene.check_contents()
