@@ -198,6 +198,10 @@ static gboolean
 repository_make (const BkRepositoryInfo *wanted, GError **error)
 {
   g_auto (Secret) secret = { 0 };
+  if (g_file_test (wanted->path, G_FILE_TEST_EXISTS) && !g_file_test (wanted->path, G_FILE_TEST_IS_DIR)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' is no folder; name one that is empty, or new", wanted->path);
+    return FALSE;
+  }
   if (bk_repository_is_one (wanted->path))
     return TRUE;
   if (!read_secret (&secret, wanted, error))

@@ -81,10 +81,25 @@ bk_repositories_add (BkExchange *exchange)
   reply_repository (exchange, SOUP_STATUS_CREATED, request->name);
 }
 
+static void
+on_examined (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr (BkExchange) exchange = user_data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRepositoryInfo) repository =
+      bk_repository_registry_examine_finish (bk_exchange_services (exchange)->repositories, result, &error);
+  if (repository)
+    bk_exchange_reply_struct (exchange, SOUP_STATUS_OK, &bk_repository_info_struct, repository);
+  else
+    bk_exchange_fail (exchange, error);
+}
+
+/* What its backups share takes a walk over all of it. */
 void
 bk_repository_show (BkExchange *exchange)
 {
-  reply_repository (exchange, SOUP_STATUS_OK, bk_exchange_word (exchange, 0));
+  bk_repository_registry_examine_async (bk_exchange_services (exchange)->repositories, bk_exchange_word (exchange, 0), on_examined,
+                                        bk_exchange_ref (exchange));
 }
 
 void

@@ -16,6 +16,7 @@ LAYERS = {
     'daemon/hypervisor': ['api', 'daemon/base'],
     'daemon/mover': ['api', 'daemon/base'],
     'daemon/repository': ['api', 'daemon/base', 'daemon/mover'],
+    'daemon/rescue': ['api', 'daemon/base', 'daemon/mover', 'daemon/repository'],
     'daemon/archive': ['api', 'daemon/base'],
     'daemon/catalog': ['api', 'daemon/base'],
     'daemon/job': ['api', 'daemon/base', 'daemon/hypervisor', 'daemon/mover', 'daemon/repository', 'daemon/archive', 'daemon/catalog'],
@@ -26,7 +27,7 @@ LAYERS['daemon'] = [layer for layer in LAYERS if layer != 'client']
 
 # What is not in the C library, by the beginning of the header's name; GLib and GIO are everywhere.
 LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base'],
-             'libnbd': ['daemon/mover', 'daemon/hypervisor'], 'openssl/': ['daemon/repository'], 'zstd': ['daemon/repository']}
+             'libnbd': ['daemon/mover', 'daemon/hypervisor'], 'openssl/': ['daemon/repository'], 'nbdkit-plugin': ['daemon/rescue'], 'zstd': ['daemon/repository']}
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (

@@ -24,7 +24,7 @@ def tmp_path():
 @pytest.fixture
 def daemon(tmp_path):
     """Ends without a complaint: with sanitizers, a leak is one."""
-    running = daemon_module.Daemon(tmp_path / "daemon").start()
+    running = daemon_module.Daemon(tmp_path / "daemon").start().use_qcow2()
     try:
         yield running
     finally:
