@@ -4,9 +4,11 @@
 #include "copy.h"
 #include "file-sink.h"
 #include "fsio.h"
+#include "patient-extents.h"
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* --- with salvage: the disk as a reader that puts zeroes where a chunk is damaged, and remembers where --- */
 
@@ -31,7 +33,7 @@ salvage_open (BkReader *reader, unsigned workers, GCancellable *cancellable, GEr
 static gboolean
 salvage_extents (BkReader *reader, BkExtentFunc func, gpointer user_data, GCancellable *cancellable, GError **error)
 {
-  return bk_reader_extents (((Salvage *)reader)->source, func, user_data, cancellable, error);
+  return bk_patient_extents (((Salvage *)reader)->source, func, user_data, cancellable, error);
 }
 
 static gboolean
@@ -40,7 +42,7 @@ read_piece (Salvage *self, unsigned worker, uint64_t offset, void *data, size_t 
   g_autoptr (GError) failure = NULL;
   if (bk_reader_read (self->source, worker, offset, data, length, &failure))
     return TRUE;
-  if (!g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT)) {
+  if (!bk_patient_is_damage (failure)) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
   }
@@ -103,7 +105,7 @@ compare_ranges (gconstpointer a, gconstpointer b)
   return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
-/* Neighbours as one line; *@damaged is their sum. */
+/* Neighbours are one line; *@damaged is their sum. */
 static char *
 list_ranges (Salvage *self, uint64_t *damaged)
 {
@@ -124,7 +126,7 @@ write_map (Salvage *self, const char *output, uint64_t *damaged, GError **error)
 {
   g_autofree char *text = list_ranges (self, damaged);
   g_autofree char *path = g_strconcat (output, ".damaged", NULL);
-  return *damaged == 0 || bk_fsio_write_file (path, text, strlen (text), error);
+  return *damaged > 0 ? bk_fsio_write_file (path, text, strlen (text), error) : bk_fsio_remove (path, error);
 }
 
 /* --- where to --- */
@@ -184,8 +186,7 @@ copy_to_new_file (BkReader *reader, const BkExtract *extract, GError **error)
     return FALSE;
   if (bk_fsio_rename (temporary, extract->output, extract->force, error))
     return TRUE;
-  if (!bk_fsio_remove (temporary, NULL))
-    g_debug ("'%s' is left", temporary);
+  unlink (temporary);
   return FALSE;
 }
 
@@ -196,10 +197,13 @@ bk_extract_run (BkRepository *repository, const BkExtract *extract, uint64_t *da
   *damaged = 0;
   if (!check_output (extract, &device, error))
     return FALSE;
+  BkRepositoryDisk disk = { 0 };
+  if (!bk_repository_read_disk (repository, extract->vm, extract->backup, extract->disk, &disk, error))
+    return FALSE;
   BkReader *source = bk_repository_open_disk (repository, extract->vm, extract->backup, extract->disk, NULL, error);
   if (source == NULL)
     return FALSE;
-  g_autoptr (BkReader) reader = extract->salvage ? salvage_new (source, bk_repository_chunk_size (repository)) : source;
+  g_autoptr (BkReader) reader = extract->salvage ? salvage_new (source, disk.chunk_size) : source;
   if (!(device ? copy_to_device (reader, extract->output, error) : copy_to_new_file (reader, extract, error)))
     return FALSE;
   return !extract->salvage || write_map ((Salvage *)reader, extract->output, damaged, error);

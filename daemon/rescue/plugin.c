@@ -8,6 +8,7 @@
  * client first asks for it, and kept as a list.
  */
 #include "chunk-cache.h"
+#include "patient-extents.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -101,8 +102,10 @@ open_disk (GError **error)
   served.reader = bk_repository_open_disk (served.opened, backup->vm, backup->id, served.disk, NULL, error);
   if (served.reader == NULL || !bk_reader_open (served.reader, WORKERS, NULL, error))
     return FALSE;
-  uint32_t chunk = bk_repository_chunk_size (served.opened);
-  served.cache = bk_chunk_cache_new (served.reader, chunk, CACHE_BYTES / chunk);
+  BkRepositoryDisk disk = { 0 };
+  if (!bk_repository_read_disk (served.opened, backup->vm, backup->id, served.disk, &disk, error))
+    return FALSE;
+  served.cache = bk_chunk_cache_new (served.reader, disk.chunk_size, CACHE_BYTES / disk.chunk_size);
   return TRUE;
 }
 
@@ -181,7 +184,7 @@ get_map (GError **error)
   if (served.map)
     return served.map;
   g_autoptr (GArray) map = g_array_new (FALSE, FALSE, sizeof (Extent));
-  if (!bk_reader_extents (served.reader, add_extent, map, NULL, error))
+  if (!bk_patient_extents (served.reader, add_extent, map, NULL, error))
     return NULL;
   return served.map = g_steal_pointer (&map);
 }
