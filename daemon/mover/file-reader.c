@@ -2,12 +2,12 @@
 #include "file-reader.h"
 
 #include "extent-walk.h"
-#include "fsio.h"
+#include "nbd-connection.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fs.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,34 +17,35 @@ typedef struct {
   char *path;
   int fd;
   bool no_holes;
-  BkNbdInterrupt *interrupt;
-  BkNbdConnection *dirty; /* or NULL */
-  char *dirty_context;
   bool interrupted; /* atomic */
+  BkNbdInterrupt *interrupt;
+  BkNbdConnection *dirty; /* NULL = all is dirty */
+  char *dirty_context;
 } FileReader;
 
 /* --- extents --- */
 
-/* A BkAllocationFunc. A file system that knows nothing of holes tells one hole, at the end. */
+/* lseek() moves the descriptor's position, which reads by pread() do not have. */
 static gboolean
-find_hole (gpointer user_data, uint64_t offset, uint64_t end, bool *zero, uint64_t *length, GError **error)
+look_at (gpointer reader, uint64_t offset, uint64_t end, bool *zero, uint64_t *length, GError **error)
 {
-  FileReader *self = user_data;
-  off_t data = lseek (self->fd, (off_t)offset, SEEK_DATA);
+  FileReader *self = reader;
   *zero = false;
   *length = end - offset;
-  if (data < 0 && errno == ENXIO) { /* none up to the end */
-    *zero = true;
+  if (self->no_holes)
+    return TRUE;
+  off_t next = lseek (self->fd, (off_t)offset, SEEK_DATA);
+  if (next < 0 && errno == EINVAL) { /* this kind of file has no holes */
+    self->no_holes = true;
     return TRUE;
   }
-  if (data < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
-    return TRUE;
-  if (data < 0)
-    return bk_error_set_errno (error, errno, "cannot look for holes in '%s'", self->path);
-  *zero = (uint64_t)data > offset;
-  off_t next = *zero ? data : lseek (self->fd, (off_t)offset, SEEK_HOLE);
+  if (next < 0 && errno != ENXIO)
+    return bk_error_set_errno (error, errno, "cannot look for holes at %" PRIu64 " of '%s'", offset, self->path);
+  *zero = next < 0 || (uint64_t)next > offset; /* ENXIO: a hole up to the end */
+  if (!*zero)
+    next = lseek (self->fd, (off_t)offset, SEEK_HOLE);
   if (next > (off_t)offset)
-    *length = MIN (end, (uint64_t)next) - offset;
+    *length = MIN ((uint64_t)next, end) - offset;
   return TRUE;
 }
 
@@ -53,7 +54,7 @@ walk_extents (BkReader *reader, BkExtentFunc func, gpointer user_data, GCancella
 {
   FileReader *self = (FileReader *)reader;
   g_autoptr (BkNbdStatus) dirty = self->dirty ? bk_nbd_status_new (self->dirty, 0, self->dirty_context) : NULL;
-  BkExtentWalk walk = { .size = reader->size, .dirty = dirty, .allocation = self->no_holes ? NULL : find_hole, .user_data = self };
+  BkExtentWalk walk = { .size = reader->size, .dirty = dirty, .allocation = look_at, .user_data = self };
   return bk_extent_walk_run (&walk, func, user_data, error);
 }
 
@@ -63,17 +64,23 @@ static gboolean
 read_range (BkReader *reader, unsigned worker G_GNUC_UNUSED, uint64_t offset, void *data, size_t length, GError **error)
 {
   FileReader *self = (FileReader *)reader;
-  for (size_t done = 0; done < length;) {
+  for (uint8_t *next = data; length > 0;) {
     if (__atomic_load_n (&self->interrupted, __ATOMIC_RELAXED)) {
       g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
       return FALSE;
     }
-    ssize_t n = pread (self->fd, (char *)data + done, length - done, (off_t)(offset + done));
+    ssize_t n = pread (self->fd, next, length, (off_t)offset);
     if (n < 0 && errno == EINTR)
       continue;
-    if (n <= 0)
-      return bk_error_set_errno (error, n < 0 ? errno : EIO, "cannot read at %" G_GUINT64_FORMAT " of '%s'", offset + done, self->path);
-    done += (size_t)n;
+    if (n < 0)
+      return bk_error_set_errno (error, errno, "cannot read %zu bytes at %" PRIu64 " of '%s'", length, offset, self->path);
+    if (n == 0) {
+      g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "'%s' ends at %" PRIu64 ", and had %" PRIu64 " bytes before", self->path, offset, reader->size);
+      return FALSE;
+    }
+    next += n;
+    offset += (uint64_t)n;
+    length -= (size_t)n;
   }
   return TRUE;
 }
@@ -90,10 +97,10 @@ static void
 free_reader (BkReader *reader)
 {
   FileReader *self = (FileReader *)reader;
-  if (self->fd >= 0)
-    close (self->fd);
   bk_nbd_connection_free (self->dirty);
   bk_nbd_interrupt_free (self->interrupt);
+  if (self->fd >= 0)
+    close (self->fd);
   g_free (self->dirty_context);
   g_free (self->path);
   g_free (self);
@@ -110,32 +117,37 @@ static const BkReaderOps file_reader_ops = {
 /* --- opening --- */
 
 static gboolean
-find_size (FileReader *self, GError **error)
+open_file (FileReader *self, GError **error)
 {
   struct stat st;
-  if (fstat (self->fd, &st) < 0)
-    return bk_error_set_errno (error, errno, "cannot look at '%s'", self->path);
-  self->reader.size = (uint64_t)st.st_size;
-  if (S_ISREG (st.st_mode) || (S_ISBLK (st.st_mode) && ioctl (self->fd, BLKGETSIZE64, &self->reader.size) == 0))
+  self->fd = open (self->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (self->fd < 0 || fstat (self->fd, &st) < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", self->path);
+  if (S_ISREG (st.st_mode)) {
+    self->reader.size = (uint64_t)st.st_size;
     return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "'%s' is neither a file nor a block device", self->path);
-  return FALSE;
+  }
+  if (!S_ISBLK (st.st_mode)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is neither a file nor a block device", self->path);
+    return FALSE;
+  }
+  if (ioctl (self->fd, BLKGETSIZE64, &self->reader.size) < 0)
+    return bk_error_set_errno (error, errno, "cannot find the size of '%s'", self->path);
+  return TRUE;
 }
 
 static gboolean
-connect_dirty (FileReader *self, const BkFileReaderOptions *options, GCancellable *cancellable, GError **error)
+connect_dirty (FileReader *self, const BkNbdAddress *address, GCancellable *cancellable, GError **error)
 {
-  const char *contexts[] = { options->dirty_context, NULL };
-  if (options->dirty_address == NULL)
-    return TRUE;
-  self->dirty_context = g_strdup (options->dirty_context);
-  self->dirty = bk_nbd_connection_new (options->dirty_address, contexts, self->interrupt, cancellable, error);
+  const char *contexts[] = { self->dirty_context, NULL };
+  self->dirty = bk_nbd_connection_new (address, contexts, self->interrupt, cancellable, error);
   if (self->dirty == NULL)
     return FALSE;
+  uint64_t size = bk_nbd_connection_size (self->dirty);
   if (!bk_nbd_connection_has_context (self->dirty, self->dirty_context))
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the NBD export has no list of changes '%s'", self->dirty_context);
-  else if (bk_nbd_connection_size (self->dirty) != self->reader.size)
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the list of changes is for another size than that of '%s'", self->path);
+  else if (size != self->reader.size)
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the list of changes is for %" PRIu64 " bytes, the disk has %" PRIu64, size, self->reader.size);
   else
     return TRUE;
   return FALSE;
@@ -151,12 +163,12 @@ bk_file_reader_new (const char *path, const BkFileReaderOptions *options, GCance
   reader->ops = &file_reader_ops;
   reader->max_request = options->max_request;
   self->path = g_strdup (path);
+  self->fd = -1;
   self->no_holes = options->no_holes;
   self->interrupt = bk_nbd_interrupt_new ();
-  self->fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (self->fd < 0) {
-    bk_error_set_errno (error, errno, "cannot open '%s'", path);
+  self->dirty_context = g_strdup (options->dirty_context);
+  g_assert (options->dirty_address == NULL || options->dirty_context);
+  if (!open_file (self, error) || (options->dirty_address && !connect_dirty (self, options->dirty_address, cancellable, error)))
     return NULL;
-  }
-  return find_size (self, error) && connect_dirty (self, options, cancellable, error) ? g_steal_pointer (&reader) : NULL;
+  return g_steal_pointer (&reader);
 }

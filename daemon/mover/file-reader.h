@@ -5,6 +5,8 @@
  * Extents: holes (SEEK_HOLE) are ZERO, the rest is DATA; where the file system knows no holes all is DATA. With a dirty
  * context on an NBD export beside (for a disk whose content must not be exported by NBD: content from a FUSE file,
  * changes from a node of the same size), what that does not name is CLEAN.
+ *
+ * A read that hangs in the kernel (a FUSE file whose server is stuck) cannot be interrupted; all else can.
  */
 #pragma once
 

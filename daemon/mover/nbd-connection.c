@@ -274,12 +274,22 @@ has_met (BkNbdConnection *connection)
   return is_gone (connection) || nbd_aio_is_connecting (connection->handle) == 0;
 }
 
-/* The library names no errno for a handshake of TLS that fails. */
+static bool
+is_of_network (int errsv)
+{
+  static const int network[] = { ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ENOENT, ETIMEDOUT };
+  for (size_t i = 0; i < G_N_ELEMENTS (network); i++)
+    if (errsv == network[i])
+      return true;
+  return false;
+}
+
+/* The library has no errno of its own for keys and certificates that do not fit. */
 static gboolean
 set_meeting_error (const BkNbdConnection *connection, bool tls, GError **error)
 {
   int errsv = nbd_get_errno ();
-  bool denied = errsv == EPERM || errsv == EACCES || (tls && errsv == 0);
+  bool denied = errsv == EPERM || errsv == EACCES || (tls && !is_of_network (errsv));
   return set_library_error (connection, denied ? BK_ERROR_DENIED : BK_ERROR_UNREACHABLE, error);
 }
 

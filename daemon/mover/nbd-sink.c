@@ -3,31 +3,24 @@
 
 #include "nbd-connection.h"
 
-#include <string.h>
+#include <errno.h>
 
-#define BLOCK 4096u
-#define ZERO_PIECE (UINT64_C (1) << 30) /* of one write-zeroes: the protocol has 32 bits */
-#define ZEROES (256 * 1024)             /* written at a time where there is no write-zeroes */
+/* Smaller writes than these gain nothing anywhere. */
+#define BLOCK 4096
+/* Of one write-zeroes; the protocol has lengths of 32 bits. */
+#define MOST_ZEROES (UINT64_C (1) << 30)
+/* Written at a time where the server has no write-zeroes. */
+#define ZEROES (1024 * 1024)
 
 typedef struct {
   BkSink sink;
   BkNbdAddress address;
   BkNbdInterrupt *interrupt;
-  BkNbdConnection *main;
-  BkNbdConnection **own; /* of each worker; NULL = all share main */
+  BkNbdConnection *main; /* shared by all where the server does not allow several */
+  BkNbdConnection **own; /* of each worker; NULL = main */
+  size_t max_request;
+  bool no_zeroes; /* atomic: the server has no write-zeroes */
 } NbdSink;
-
-static BkNbdConnection *
-connection_of (const NbdSink *self, unsigned worker)
-{
-  return self->own ? self->own[worker] : self->main;
-}
-
-static unsigned
-lane_of (const NbdSink *self, unsigned worker)
-{
-  return self->own ? 0 : worker;
-}
 
 static gboolean
 open_sink (BkSink *sink, unsigned workers, GCancellable *cancellable, GError **error)
@@ -46,55 +39,99 @@ open_sink (BkSink *sink, unsigned workers, GCancellable *cancellable, GError **e
   return TRUE;
 }
 
+static BkNbdConnection *
+connection_of (const NbdSink *self, unsigned worker, unsigned *lane)
+{
+  *lane = self->own ? 0 : worker;
+  return self->own ? self->own[worker] : self->main;
+}
+
+/* Fetches @n answers; the first that is an error is told, when all are there: the buffer is the caller's again then. */
+static gboolean
+wait_for_all (BkNbdConnection *connection, unsigned lane, unsigned n, const BkNbdCommand *whole, GError **error)
+{
+  int first = 0;
+  for (; n > 0; n--) {
+    gpointer tag = NULL;
+    int errsv = 0;
+    if (!bk_nbd_connection_wait (connection, lane, &tag, &errsv, error))
+      return FALSE;
+    first = first ? first : errsv;
+  }
+  return first == 0 || bk_nbd_connection_set_error (connection, whole, first, error);
+}
+
 static gboolean
 write_range (BkSink *sink, unsigned worker, uint64_t offset, const void *data, size_t length, GError **error)
 {
-  const NbdSink *self = (const NbdSink *)sink;
-  BkNbdConnection *connection = connection_of (self, worker);
-  size_t most = bk_nbd_connection_max_request (connection);
-  for (size_t done = 0, part = 0; done < length; done += part) {
-    part = MIN (length - done, most);
-    const BkNbdCommand command = { .operation = BK_NBD_WRITE, .offset = offset + done, .length = part, .data = (char *)data + done };
-    if (!bk_nbd_connection_do (connection, lane_of (self, worker), &command, error))
-      return FALSE;
+  NbdSink *self = (NbdSink *)sink;
+  unsigned lane = 0, n = 0;
+  BkNbdConnection *connection = connection_of (self, worker, &lane);
+  BkNbdCommand whole = { .operation = BK_NBD_WRITE, .offset = offset, .length = length };
+  for (size_t done = 0, part = 0; done < length; done += part, n++) {
+    part = MIN (length - done, self->max_request);
+    BkNbdCommand command = { .operation = BK_NBD_WRITE, .offset = offset + done, .length = part, .data = (uint8_t *)data + done };
+    if (bk_nbd_connection_start (connection, lane, &command, error))
+      continue;
+    /* What is under way still reads from the buffer. */
+    bool back = wait_for_all (connection, lane, n, &whole, NULL);
+    (void)back;
+    return FALSE;
   }
-  return TRUE;
+  return wait_for_all (connection, lane, n, &whole, error);
 }
 
 static gboolean
 write_zeroes (BkSink *sink, unsigned worker, uint64_t offset, uint64_t length, GError **error)
 {
   static const uint8_t zeroes[ZEROES];
-  for (uint64_t end = offset + length, part = 0; offset < end; offset += part) {
-    part = MIN (end - offset, sizeof zeroes);
-    if (!write_range (sink, worker, offset, zeroes, (size_t)part, error))
+  for (uint64_t end = offset + length, n = 0; offset < end; offset += n) {
+    n = MIN (end - offset, sizeof zeroes);
+    if (!write_range (sink, worker, offset, zeroes, (size_t)n, error))
       return FALSE;
   }
   return TRUE;
+}
+
+/* One write-zeroes; *@unable: the server says that it cannot, after all. */
+static gboolean
+send_zeroes (NbdSink *self, unsigned worker, uint64_t offset, uint64_t length, bool *unable, GError **error)
+{
+  unsigned lane = 0;
+  BkNbdConnection *connection = connection_of (self, worker, &lane);
+  BkNbdCommand command = { .operation = BK_NBD_ZERO, .offset = offset, .length = length };
+  gpointer tag = NULL;
+  int errsv = 0;
+  if (!bk_nbd_connection_start (connection, lane, &command, error) || !bk_nbd_connection_wait (connection, lane, &tag, &errsv, error))
+    return FALSE;
+  *unable = errsv == EOPNOTSUPP;
+  return errsv == 0 || *unable || bk_nbd_connection_set_error (connection, &command, errsv, error);
 }
 
 static gboolean
 zero_range (BkSink *sink, unsigned worker, uint64_t offset, uint64_t length, GError **error)
 {
-  const NbdSink *self = (const NbdSink *)sink;
-  BkNbdConnection *connection = connection_of (self, worker);
-  if (!bk_nbd_connection_can_zero (connection))
-    return write_zeroes (sink, worker, offset, length, error);
-  for (uint64_t end = offset + length, part = 0; offset < end; offset += part) {
-    part = MIN (end - offset, ZERO_PIECE);
-    const BkNbdCommand command = { .operation = BK_NBD_ZERO, .offset = offset, .length = part };
-    if (!bk_nbd_connection_do (connection, lane_of (self, worker), &command, error))
+  NbdSink *self = (NbdSink *)sink;
+  for (uint64_t end = offset + length, n = 0; offset < end; offset += n) {
+    bool unable = __atomic_load_n (&self->no_zeroes, __ATOMIC_RELAXED);
+    n = MIN (end - offset, MOST_ZEROES);
+    if (!unable && !send_zeroes (self, worker, offset, n, &unable, error))
+      return FALSE;
+    if (!unable)
+      continue;
+    __atomic_store_n (&self->no_zeroes, true, __ATOMIC_RELAXED);
+    if (!write_zeroes (sink, worker, offset, n, error))
       return FALSE;
   }
   return TRUE;
 }
 
-/* Multi-conn promises that a flush on one connection is one for all. */
+/* A server that allows several connections flushes for all of them. */
 static gboolean
 finish (BkSink *sink, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
-  const NbdSink *self = (const NbdSink *)sink;
-  const BkNbdCommand command = { .operation = BK_NBD_FLUSH };
+  NbdSink *self = (NbdSink *)sink;
+  BkNbdCommand command = { .operation = BK_NBD_FLUSH };
   return !bk_nbd_connection_can_flush (self->main) || bk_nbd_connection_do (self->main, 0, &command, error);
 }
 
@@ -127,29 +164,26 @@ static const BkSinkOps nbd_sink_ops = {
   .free = free_sink,
 };
 
-static gboolean
-check_writable (const NbdSink *self, GError **error)
-{
-  if (!bk_nbd_connection_is_read_only (self->main))
-    return TRUE;
-  g_autofree char *name = bk_nbd_address_describe (&self->address);
-  g_set_error (error, BK_ERROR, BK_ERROR_DENIED, "%s is read-only", name);
-  return FALSE;
-}
-
 BkSink *
 bk_nbd_sink_new (const BkNbdAddress *address, const BkNbdSinkOptions *options, GCancellable *cancellable, GError **error)
 {
   NbdSink *self = g_new0 (NbdSink, 1);
   g_autoptr (BkSink) sink = &self->sink;
   sink->ops = &nbd_sink_ops;
-  sink->wants_zeroes = options == NULL || !options->is_zero;
   self->interrupt = bk_nbd_interrupt_new ();
   bk_nbd_address_copy (&self->address, address);
   self->main = bk_nbd_connection_new (&self->address, NULL, self->interrupt, cancellable, error);
-  if (self->main == NULL || !check_writable (self, error))
+  if (self->main == NULL)
     return NULL;
+  if (bk_nbd_connection_is_read_only (self->main)) {
+    g_autofree char *name = bk_nbd_address_describe (address);
+    g_set_error (error, BK_ERROR, BK_ERROR_DENIED, "%s: the server allows no writing", name);
+    return NULL;
+  }
   sink->size = bk_nbd_connection_size (self->main);
   sink->block = MAX (BLOCK, bk_nbd_connection_block (self->main));
+  sink->wants_zeroes = options == NULL || !options->is_zero;
+  self->max_request = bk_nbd_connection_max_request (self->main);
+  self->no_zeroes = !bk_nbd_connection_can_zero (self->main);
   return g_steal_pointer (&sink);
 }

@@ -5,151 +5,204 @@
 #include "nbd-sink.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gio/gio.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define START_MS 10000 /* for the server to listen */
-#define POLL_US 5000
-#define END_US (2 * G_USEC_PER_SEC) /* for it to end by itself when its last client has gone */
+/* As the NBD sink's; clusters of the image are larger. */
+#define BLOCK 4096
+/* It has flushed by then, and has only its last metadata to write. */
+#define END_S 60
+#define STDERR_LIMIT 4096
+/* Sockets that are handed over at the start begin with this number, and a shell tells the program that they are for it. */
+#define LISTEN_FD 3
+#define LISTEN_SCRIPT "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\""
 
 typedef struct {
   BkSink sink;
   char *path;
-  char *folder, *socket; /* of the server */
-  GSubprocess *server;
-  BkSink *inner; /* NBD */
-  bool interrupted; /* atomic */
+  GPid pid; /* 0 = none */
+  int err;  /* its stderr, or -1 */
+  GMutex mutex; /* for inner, beside interrupt() */
+  BkSink *inner;
+  bool interrupted;
 } Qcow2Sink;
 
-/* --- the server --- */
+/* --- the process --- */
 
-/* In the child: it ends with the thread that made it, however that ends. */
+/* Between fork and exec. */
 static void
-end_with_parent (gpointer user_data G_GNUC_UNUSED)
+prepare (gpointer parent)
 {
+  sigset_t none;
+  sigemptyset (&none);
+  sigprocmask (SIG_SETMASK, &none, NULL);
+  setpgid (0, 0); /* Ctrl-C is the daemon's alone */
   prctl (PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid () != GPOINTER_TO_INT (parent))
+    _exit (127);
 }
 
 static gboolean
-start_server (Qcow2Sink *self, GError **error)
+spawn (Qcow2Sink *self, int listener, unsigned clients, GError **error)
 {
-  const char *named = g_getenv ("BACKUPD_QEMU_NBD");
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDERR_PIPE | G_SUBPROCESS_FLAGS_STDOUT_SILENCE);
-  g_subprocess_launcher_set_child_setup (launcher, end_with_parent, NULL, NULL);
-  self->folder = g_dir_make_tmp ("backupd-nbd-XXXXXX", &failure);
-  if (self->folder) {
-    self->socket = g_build_filename (self->folder, "s", NULL);
-    /* No flush of the guest's kind is needed but the last: we sync at the end. */
-    const char *arguments[] = { named ? named : "qemu-nbd", "-f", "qcow2", "--cache=writeback", "--discard=unmap", "--detect-zeroes=off",
-                                "-k", self->socket, "-x", "", self->path, NULL };
-    self->server = g_subprocess_launcher_spawnv (launcher, arguments, &failure);
-  }
-  if (self->server)
+  const char *program = g_getenv ("BACKUPD_QEMU_NBD");
+  g_autofree char *shared = g_strdup_printf ("--shared=%u", clients);
+  const char *argv[] = { "/bin/sh", "-c", LISTEN_SCRIPT, "sh", program && *program ? program : "qemu-nbd", "--format=qcow2", shared, "--",
+                         self->path, NULL };
+  g_auto (GStrv) environment = g_environ_setenv (g_get_environ (), "LC_ALL", "C", TRUE);
+  g_autoptr (GError) spawn_error = NULL;
+  int target = LISTEN_FD;
+  if (g_spawn_async_with_pipes_and_fds (NULL, argv, (const char *const *)environment, G_SPAWN_DO_NOT_REAP_CHILD, prepare,
+                                        GINT_TO_POINTER (getpid ()), -1, -1, -1, &listener, &target, 1, &self->pid, NULL, NULL, &self->err,
+                                        &spawn_error))
     return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot start qemu-nbd for '%s': %s", self->path, failure->message);
+  self->pid = 0;
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot run qemu-nbd: %s", spawn_error->message);
   return FALSE;
 }
 
-/* What it said before it ended; (transfer full). */
+/* Its status once it has ended, which is waited for up to @seconds; it is killed then. */
+static int
+reap (Qcow2Sink *self, int seconds)
+{
+  int status = 0;
+  gint64 deadline = g_get_monotonic_time () + seconds * G_TIME_SPAN_SECOND;
+  for (pid_t pid = 0; pid == 0 || (pid < 0 && errno == EINTR);) {
+    bool patient = g_get_monotonic_time () < deadline;
+    if (!patient)
+      kill (-self->pid, SIGKILL);
+    pid = waitpid (self->pid, &status, patient ? WNOHANG : 0);
+    if (pid == 0)
+      g_usleep (2000);
+  }
+  self->pid = 0;
+  return status;
+}
+
+/* The last line that it said, or why there is none. (transfer full) */
 static char *
-last_words (GSubprocess *server)
+last_words (Qcow2Sink *self)
 {
-  char buffer[1024];
-  gsize length = 0;
-  if (!g_input_stream_read_all (g_subprocess_get_stderr_pipe (server), buffer, sizeof buffer - 1, &length, NULL, NULL))
-    length = 0;
-  buffer[length] = '\0';
-  buffer[strcspn (buffer, "\n")] = '\0';
-  return g_strdup (length ? buffer : "it said nothing");
+  char text[STDERR_LIMIT + 1];
+  fcntl (self->err, F_SETFL, O_NONBLOCK);
+  ssize_t n = read (self->err, text, STDERR_LIMIT);
+  text[MAX (n, 0)] = '\0';
+  g_strchomp (text);
+  if (*text == '\0')
+    return g_strdup ("it said nothing");
+  const char *newline = strrchr (text, '\n');
+  return g_strdup (newline ? newline + 1 : text);
 }
 
-static bool
-has_ended (GSubprocess *server)
-{
-  const char *pid = g_subprocess_get_identifier (server);
-  return pid == NULL || (kill ((pid_t)g_ascii_strtoll (pid, NULL, 10), 0) < 0 && errno == ESRCH);
-}
+/* --- a socket that is gone as soon as all are connected --- */
 
-static gboolean
-tell_last_words (Qcow2Sink *self, GError **error)
-{
-  g_subprocess_force_exit (self->server);
-  g_autofree char *words = last_words (self->server);
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-nbd does not serve '%s': %s", self->path, words);
-  return FALSE;
-}
+typedef struct {
+  char *folder, *path;
+  int fd;
+} Listener;
 
-static gboolean
-wait_for_socket (Qcow2Sink *self, GCancellable *cancellable, GError **error)
-{
-  int64_t end = g_get_monotonic_time () + START_MS * G_TIME_SPAN_MILLISECOND;
-  while (!g_file_test (self->socket, G_FILE_TEST_EXISTS)) {
-    bool late = g_get_monotonic_time () > end;
-    if (late || has_ended (self->server))
-      return tell_last_words (self, error);
-    if (g_cancellable_is_cancelled (cancellable) || __atomic_load_n (&self->interrupted, __ATOMIC_RELAXED)) {
-      g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-      return FALSE;
-    }
-    g_usleep (POLL_US);
-  }
-  return TRUE;
-}
-
-/* It ends when its client has gone, with the image complete; what does not is killed. */
 static void
-end_server (Qcow2Sink *self)
+listener_clear (Listener *listener)
 {
-  g_clear_pointer (&self->inner, bk_sink_free);
-  if (self->server) {
-    int64_t end = g_get_monotonic_time () + END_US;
-    while (!has_ended (self->server) && g_get_monotonic_time () < end)
-      g_usleep (POLL_US);
-    g_subprocess_force_exit (self->server);
-    if (!g_subprocess_wait (self->server, NULL, NULL))
-      g_debug ("qemu-nbd of '%s' is gone", self->path);
-    g_clear_object (&self->server);
+  if (listener->fd >= 0)
+    close (listener->fd);
+  if (listener->path)
+    unlink (listener->path);
+  if (listener->folder)
+    rmdir (listener->folder);
+  g_free (listener->path);
+  g_free (listener->folder);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Listener, listener_clear)
+
+/* In a folder that nobody else may enter. */
+static gboolean
+listener_open (Listener *listener, GError **error)
+{
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  g_autoptr (GError) failure = NULL;
+  listener->folder = g_dir_make_tmp ("backupd-nbd-XXXXXX", &failure);
+  if (listener->folder == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot make a temporary folder: %s", failure->message);
+    return FALSE;
   }
-  if (self->socket)
-    unlink (self->socket);
-  if (self->folder)
-    rmdir (self->folder);
-  g_clear_pointer (&self->socket, g_free);
-  g_clear_pointer (&self->folder, g_free);
+  listener->path = g_build_filename (listener->folder, "s", NULL);
+  if (g_strlcpy (address.sun_path, listener->path, sizeof address.sun_path) >= sizeof address.sun_path)
+    return bk_error_set_errno (error, ENAMETOOLONG, "cannot listen on '%s'", listener->path);
+  listener->fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (listener->fd < 0 || bind (listener->fd, (struct sockaddr *)&address, sizeof address) < 0 || listen (listener->fd, SOMAXCONN) < 0)
+    return bk_error_set_errno (error, errno, "cannot listen on '%s'", listener->path);
+  return TRUE;
 }
 
 /* --- the sink --- */
 
+/* FALSE: interrupted meanwhile. */
 static gboolean
-check_size (const Qcow2Sink *self, GError **error)
+set_inner (Qcow2Sink *self, BkSink *inner, GError **error)
 {
-  if (self->inner->size == self->sink.size)
-    return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "'%s' has another size than it was made with", self->path);
+  g_mutex_lock (&self->mutex);
+  bool interrupted = self->interrupted;
+  self->inner = inner;
+  g_mutex_unlock (&self->mutex);
+  if (interrupted)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+  return !interrupted;
+}
+
+static gboolean
+connect_inner (Qcow2Sink *self, const char *socket_path, unsigned workers, GCancellable *cancellable, GError **error)
+{
+  const BkNbdAddress address = { .socket_path = socket_path };
+  BkSink *inner = bk_nbd_sink_new (&address, &(BkNbdSinkOptions){ .is_zero = true }, cancellable, error);
+  if (inner == NULL || !set_inner (self, inner, error))
+    return FALSE;
+  if (inner->size == self->sink.size)
+    return bk_sink_open (inner, workers, cancellable, error);
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "'%s' has %" PRIu64 " bytes instead of %" PRIu64, self->path, inner->size, self->sink.size);
   return FALSE;
+}
+
+/* When it has ended by itself, that is the reason, not the connection. */
+static void
+explain (Qcow2Sink *self, GError **error)
+{
+  int status = 0;
+  g_usleep (20000); /* the socket goes before the process */
+  if (waitpid (self->pid, &status, WNOHANG) != self->pid)
+    return;
+  self->pid = 0;
+  bool missing = WIFEXITED (status) && WEXITSTATUS (status) == 127;
+  g_autofree char *words = last_words (self);
+  g_clear_error (error);
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-nbd has ended: %s%s", words,
+               missing ? "; install it (Debian: qemu-utils), or name it in BACKUPD_QEMU_NBD" : "");
 }
 
 static gboolean
 open_sink (BkSink *sink, unsigned workers, GCancellable *cancellable, GError **error)
 {
   Qcow2Sink *self = (Qcow2Sink *)sink;
-  if (!start_server (self, error) || !wait_for_socket (self, cancellable, error))
+  g_auto (Listener) listener = { .fd = -1 };
+  GError *failure = NULL;
+  if (!listener_open (&listener, error) || !spawn (self, listener.fd, workers + 1, error))
     return FALSE;
-  const BkNbdAddress address = { .socket_path = self->socket };
-  const BkNbdSinkOptions options = { .is_zero = true };
-  g_autoptr (GError) failure = NULL;
-  self->inner = bk_nbd_sink_new (&address, &options, cancellable, &failure);
-  if (self->inner == NULL) { /* it listens before it opens the image */
-    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_CANCELLED))
-      return tell_last_words (self, error);
-    g_propagate_error (error, g_steal_pointer (&failure));
-    return FALSE;
-  }
-  return check_size (self, error) && bk_sink_open (self->inner, workers, cancellable, error);
+  close (listener.fd); /* the last one: who connects to a dead process learns it at once */
+  listener.fd = -1;
+  if (connect_inner (self, listener.path, workers, cancellable, &failure))
+    return TRUE;
+  if (!g_error_matches (failure, BK_ERROR, BK_ERROR_CANCELLED))
+    explain (self, &failure);
+  g_propagate_error (error, failure);
+  return FALSE;
 }
 
 static gboolean
@@ -168,26 +221,43 @@ static gboolean
 finish (BkSink *sink, GCancellable *cancellable, GError **error)
 {
   Qcow2Sink *self = (Qcow2Sink *)sink;
-  if (!bk_sink_finish (self->inner, cancellable, error))
+  BkSink *inner = self->inner;
+  if (!bk_sink_finish (inner, cancellable, error) || !set_inner (self, NULL, error)) {
+    if (self->inner == NULL)
+      bk_sink_free (inner);
     return FALSE;
-  end_server (self);
-  return bk_fsio_sync (self->path, error);
+  }
+  bk_sink_free (inner); /* it ends with its last client */
+  int status = reap (self, END_S);
+  if (WIFEXITED (status) && WEXITSTATUS (status) == 0)
+    return bk_fsio_sync (self->path, error); /* also what it wrote when it closed the image */
+  g_autofree char *words = last_words (self);
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-nbd could not close '%s': %s", self->path, words);
+  return FALSE;
 }
 
 static void
 interrupt_sink (BkSink *sink)
 {
   Qcow2Sink *self = (Qcow2Sink *)sink;
-  __atomic_store_n (&self->interrupted, true, __ATOMIC_RELAXED);
+  g_mutex_lock (&self->mutex);
+  self->interrupted = true;
   if (self->inner)
     bk_sink_interrupt (self->inner);
+  g_mutex_unlock (&self->mutex);
 }
 
 static void
 free_sink (BkSink *sink)
 {
   Qcow2Sink *self = (Qcow2Sink *)sink;
-  end_server (self);
+  if (self->inner)
+    bk_sink_free (self->inner);
+  if (self->pid > 0)
+    reap (self, 0);
+  if (self->err >= 0)
+    close (self->err);
+  g_mutex_clear (&self->mutex);
   g_free (self->path);
   g_free (self);
 }
@@ -206,7 +276,11 @@ BkSink *
 bk_qcow2_sink_new (const char *path, uint64_t size)
 {
   Qcow2Sink *self = g_new0 (Qcow2Sink, 1);
-  self->sink = (BkSink){ .ops = &qcow2_sink_ops, .size = size, .block = 65536 };
+  self->sink.ops = &qcow2_sink_ops;
+  self->sink.size = size;
+  self->sink.block = BLOCK;
   self->path = g_strdup (path);
+  self->err = -1;
+  g_mutex_init (&self->mutex);
   return &self->sink;
 }
