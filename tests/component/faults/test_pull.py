@@ -13,6 +13,7 @@ import sweep
 from proxy import Hold
 from scene import show
 from test_cancel import cancel
+from test_io import backup_with, restart
 from test_kill import kill_daemon, submit_commands
 from test_snapshot import CLUSTER, touch
 from test_vm_death import check_after_death, kill_vm
@@ -235,4 +236,21 @@ def test_gc_beside_a_backup(make_scene):
     assert scene.note(scene.wait_end(job))["state"] == "completed"
     collect(scene)
     scene.check_clean()
+    scene.check_contents()
+
+
+@pytest.mark.parametrize("variable", ["BACKUPD_FAIL_IO", "BACKUPD_CRASH_IO"])
+def test_each_file_operation(make_scene, variable):
+    """Of the repository and of the catalog, from the start of the daemon on; more of them at once in the long run."""
+    scene = make_scene(pull=True)
+    scene.backup()
+    struck = 0
+    for step in range(6, 60, 1 if sweep.scene_module.LONG else 6):
+        scene.vm.scribble_all()
+        number = len(scene.contents) + step  # the manifest of each is read as the daemon starts
+        job, happened = backup_with(scene, variable, number)
+        struck += happened
+        restart(scene, {})
+        sweep.check_after(scene, job, "%s=%d" % (variable, number), 90)
+    assert struck >= 3, "only %d operations" % struck
     scene.check_contents()
