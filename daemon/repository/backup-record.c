@@ -104,7 +104,7 @@ bk_backup_record_parse (const BkCrypto *crypto, const char *data, size_t length,
   g_autoptr (GError) failure = NULL;
   json_object *json = bk_json_parse (data + HEAD_SIZE, length - HEAD_SIZE, &failure);
   if (json == NULL)
-    return corrupt (error, failure->message);
+    return corrupt (error, failure ? failure->message : "it is null");
   g_autoptr (BkBackupRecord) record = bk_struct_from_json (&bk_backup_record_struct, json, &failure);
   json_object_put (json);
   if (record == NULL)

@@ -73,7 +73,7 @@ parse_marker (const char *path, const char *text, size_t length, GError **error)
   g_autoptr (GError) failure = NULL;
   json_object *json = bk_json_parse (text, length, &failure);
   if (json == NULL) {
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is damaged: %s", path, failure->message);
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is damaged: %s", path, failure ? failure->message : "it is null");
     return NULL;
   }
   json_object *format = NULL, *version = NULL;
@@ -92,6 +92,20 @@ parse_marker (const char *path, const char *text, size_t length, GError **error)
   return NULL;
 }
 
+static gboolean
+check_empty (const char *path, GError **error)
+{
+  const char *name;
+  g_autoptr (GDir) folder = g_dir_open (path, 0, NULL);
+  while (folder && (name = g_dir_read_name (folder)) != NULL) {
+    if (strcmp (name, "lost+found") == 0)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' is not empty, and no repository of type dedup; name another folder", path);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 static Marker *
 read_marker (const char *root, GError **error)
 {
@@ -101,10 +115,10 @@ read_marker (const char *root, GError **error)
   size_t length = 0;
   if (bk_fsio_read_file (path, MAX_SECRET, &text, &length, &failure))
     return parse_marker (path, text, length, error);
-  if (g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
-    g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "there is no repository in '%s'", root);
-  else
+  if (!g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
     g_propagate_error (error, g_steal_pointer (&failure));
+  else if (check_empty (root, error))
+    g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "there is no repository in '%s'", root);
   return NULL;
 }
 
@@ -210,20 +224,6 @@ check_options (const BkRepositoryOptions *options, GError **error)
   if (problem)
     g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, problem);
   return problem == NULL;
-}
-
-static gboolean
-check_empty (const char *path, GError **error)
-{
-  const char *name;
-  g_autoptr (GDir) folder = g_dir_open (path, 0, NULL);
-  while (folder && (name = g_dir_read_name (folder)) != NULL) {
-    if (strcmp (name, "lost+found") == 0)
-      continue;
-    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' is not empty; a repository needs a folder of its own", path);
-    return FALSE;
-  }
-  return TRUE;
 }
 
 static gboolean
