@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Who may be in a repository at once: processes, writers, readers and GC; the trash and pins; copies to another repository.
+ */
+#include "history-scene.h"
+
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Runs @work in another process; its result. */
+static bool
+elsewhere (bool (*work) (const char *path), const char *path)
+{
+  pid_t pid = fork ();
+  if (pid == 0)
+    _exit (work (path) ? 0 : 1);
+  int status = 0;
+  ck_assert_int_eq (waitpid (pid, &status, 0), pid);
+  ck_assert (WIFEXITED (status));
+  return WEXITSTATUS (status) == 0;
+}
+
+static bool
+second_writer_is_refused (const char *path)
+{
+  g_autoptr (GError) error = NULL;
+  BkRepository *repository = bk_repository_open (path, NULL, BK_REPOSITORY_WRITE, &error);
+  return repository == NULL && g_error_matches (error, BK_ERROR, BK_ERROR_CONFLICT);
+}
+
+static bool
+reader_reads (const char *path)
+{
+  g_autoptr (BkRepository) repository = bk_repository_open (path, NULL, BK_REPOSITORY_READ, NULL);
+  return repository != NULL && bk_repository_has (repository, "web01", "B1");
+}
+
+START_TEST (one_process_writes_and_others_read)
+{
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  ck_assert (elsewhere (second_writer_is_refused, path));
+  ck_assert (elsewhere (reader_reads, path));
+  g_clear_pointer (&repository, bk_repository_unref);
+  ck_assert (!elsewhere (second_writer_is_refused, path));
+}
+END_TEST
+
+START_TEST (a_reader_writes_nothing)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) writer = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  scene_must_backup (writer, "B1", model, NULL, NULL, NULL);
+  g_autoptr (BkRepository) reader = bk_repository_open (path, NULL, BK_REPOSITORY_READ, &error);
+  bk_assert_no_error (error);
+  ck_assert (!bk_repository_delete (reader, "web01", "B1", &error));
+  ck_assert_ptr_nonnull (error);
+  g_clear_error (&error);
+  ck_assert_ptr_null (bk_repository_begin (reader, "web01", "B2", &error));
+  ck_assert_ptr_nonnull (error);
+  scene_assert_listed (writer, "B1");
+}
+END_TEST
+
+START_TEST (what_is_not_a_repository)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autofree char *file = g_build_filename (path, "something", NULL);
+  ck_assert (!bk_repository_is_one (path));
+  ck_assert_ptr_null (bk_repository_open (path, NULL, BK_REPOSITORY_WRITE, &error));
+  bk_assert_error (error, BK_ERROR_NOT_FOUND);
+  ck_assert_int_eq (g_mkdir_with_parents (path, 0700), 0);
+  ck_assert (g_file_set_contents (file, "x", 1, NULL));
+  ck_assert_ptr_null (bk_repository_open (path, NULL, BK_REPOSITORY_WRITE, &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  ck_assert (!bk_repository_create (path, NULL, &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  g_autofree char *other = scene_path ();
+  ck_assert (!bk_repository_create (other, &(BkRepositoryOptions){ .chunk_size = 100000 }, &error));
+  bk_assert_error (error, BK_ERROR_INVALID);
+  ck_assert (!g_file_test (other, G_FILE_TEST_EXISTS));
+}
+END_TEST
+
+/* --- trash and pins --- */
+
+START_TEST (the_trash_gives_back)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  BkRepositoryGc result;
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  scene_must_delete (repository, "B1");
+  scene_assert_listed (repository, "");
+  ck_assert (bk_repository_gc (repository, 3600, FALSE, NULL, NULL, NULL, &result, &error));
+  ck_assert_uint_eq (result.trash_purged, 0);
+  GPtrArray *trash = bk_repository_list_trash (repository, &error);
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (trash->len, 1);
+  ck_assert_str_eq (((BkRepositoryTrash *)trash->pdata[0])->backup, "B1");
+  ck_assert_int_gt (((BkRepositoryTrash *)trash->pdata[0])->deleted_at, 0);
+  g_ptr_array_unref (trash);
+  ck_assert (bk_repository_undelete (repository, "web01", "B1", &error));
+  scene_assert_content (repository, "B1", model);
+  ck_assert (!bk_repository_undelete (repository, "web01", "B1", &error));
+  ck_assert_ptr_nonnull (error);
+}
+END_TEST
+
+START_TEST (a_pin_holds)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  ck_assert (bk_repository_pin (repository, "web01", "B1", TRUE, &error));
+  ck_assert (bk_repository_pin (repository, "web01", "B1", TRUE, &error));
+  g_clear_pointer (&repository, bk_repository_unref);
+  repository = scene_open (path, NULL);
+  ck_assert (bk_repository_is_pinned (repository, "web01", "B1"));
+  ck_assert (!bk_repository_delete (repository, "web01", "B1", &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+  ck_assert (bk_repository_pin (repository, "web01", "B1", FALSE, &error));
+  scene_must_delete (repository, "B1");
+  ck_assert (!bk_repository_pin (repository, "web01", "B9", TRUE, &error));
+  bk_assert_error (error, BK_ERROR_NOT_FOUND);
+}
+END_TEST
+
+/* --- GC beside others --- */
+
+START_TEST (a_reader_keeps_what_it_reads)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  g_autofree uint8_t *data = g_malloc (MIB);
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  BkReader *reader = bk_repository_open_disk (repository, "web01", "B1", "vda", NULL, &error);
+  ck_assert (bk_reader_open (reader, 1, NULL, &error));
+  scene_must_delete (repository, "B1");
+  scene_must_gc (repository, NULL);
+  ck_assert (bk_reader_read (reader, 0, 0, data, MIB, &error));
+  bk_assert_no_error (error);
+  ck_assert_int_eq (memcmp (data, model->data, MIB), 0);
+  bk_reader_free (reader);
+  scene_must_gc (repository, NULL);
+  ck_assert_uint_eq (bk_repository_bytes_stored (repository), 0);
+}
+END_TEST
+
+/* The base, and what was found to be there, go from under a writer. */
+START_TEST (a_writer_keeps_what_it_counts_on)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  g_autoptr (BkRepositoryWriter) writer = bk_repository_begin (repository, "web01", "B2", &error);
+  g_autoptr (BkSink) sink = bk_repository_writer_add_disk (writer, "vda", MIB, 0, "B1", &error);
+  g_autoptr (BkBackupInfo) manifest = bk_repository_read (repository, "web01", "B1", &error);
+  bk_assert_no_error (error);
+  ck_assert (bk_sink_open (sink, 1, NULL, &error));
+  scene_must_delete (repository, "B1");
+  scene_must_gc (repository, NULL);
+  ck_assert (bk_sink_write (sink, 0, 0, model->data + MIB / 2, 64 * KIB, &error));
+  scene_must_gc (repository, NULL);
+  ck_assert (bk_sink_finish (sink, NULL, &error));
+  scene_must_gc (repository, NULL);
+  g_free (manifest->id);
+  manifest->id = g_strdup ("B2");
+  ck_assert_msg (bk_repository_writer_commit (writer, manifest, &error), "%s", error->message);
+  scene_must_gc (repository, NULL);
+  memcpy (model->data, model->data + MIB / 2, 64 * KIB);
+  scene_assert_content (repository, "B2", model);
+}
+END_TEST
+
+typedef struct {
+  BkRepository *repository;
+  char letter;
+  uint32_t seed;
+  GByteArray *last;
+  char id[16];
+} Writer;
+
+/* Backups that share much with one another, each of which replaces the one before. */
+static gpointer
+write_and_delete (gpointer data)
+{
+  Writer *writer = data;
+  g_autoptr (GRand) rand = g_rand_new_with_seed (writer->seed);
+  for (unsigned i = 1; i <= 12; i++) {
+    char id[16];
+    GByteArray *model = writer->last ? scene_copy (writer->last) : scene_disk (2 * MIB);
+    g_snprintf (id, sizeof id, "%c%u", writer->letter, i);
+    for (unsigned n = 0; n < 4; n++)
+      scene_fill_random (model, (size_t)g_rand_int_range (rand, 0, 31) * 64 * KIB, 64 * KIB, (uint32_t)g_rand_int_range (rand, 0, 12));
+    scene_must_backup (writer->repository, id, model, i % 3 && writer->last ? writer->id : NULL, writer->last, NULL);
+    if (writer->last)
+      scene_must_delete (writer->repository, writer->id);
+    g_clear_pointer (&writer->last, g_byte_array_unref);
+    writer->last = model;
+    memcpy (writer->id, id, sizeof id);
+    scene_assert_content (writer->repository, id, model);
+  }
+  return NULL;
+}
+
+static int stopped;
+
+static gpointer
+collect (gpointer data)
+{
+  while (!g_atomic_int_get (&stopped)) {
+    scene_must_gc (data, NULL);
+    g_usleep (2000);
+  }
+  return NULL;
+}
+
+START_TEST (writers_beside_gc)
+{
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  Writer writers[3];
+  GThread *threads[3];
+  GThread *gc = g_thread_new ("gc", collect, repository);
+  for (unsigned i = 0; i < 3; i++) {
+    writers[i] = (Writer){ .repository = repository, .letter = (char)('A' + i), .seed = i };
+    threads[i] = g_thread_new ("writer", write_and_delete, &writers[i]);
+  }
+  for (unsigned i = 0; i < 3; i++)
+    g_thread_join (threads[i]);
+  g_atomic_int_set (&stopped, 1);
+  g_thread_join (gc);
+  g_clear_pointer (&repository, bk_repository_unref);
+  repository = scene_open (path, NULL);
+  scene_must_gc (repository, NULL);
+  for (unsigned i = 0; i < 3; i++) {
+    scene_assert_content (repository, writers[i].id, writers[i].last);
+    g_byte_array_unref (writers[i].last);
+  }
+}
+END_TEST
+
+/* --- copies --- */
+
+START_TEST (a_copy_holds_the_same)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path (), *other = scene_path ();
+  BkRepositorySecret secret = { .passphrase = "other" };
+  g_autoptr (BkRepository) from = scene_create (path, NULL);
+  g_autoptr (BkRepository) to = scene_create (other, &(BkRepositoryOptions){ .chunk_size = 256 * KIB, .secret = &secret });
+  g_autoptr (GByteArray) old = scene_disk (3 * MIB + 777);
+  scene_fill_random (old, 0, MIB, 1);
+  scene_fill_text (old, 2 * MIB, MIB, 2);
+  g_autoptr (GByteArray) model = scene_copy (old);
+  scene_fill_random (model, MIB / 2, 100, 3);
+  scene_must_backup (from, "B1", old, NULL, NULL, NULL);
+  scene_must_backup (from, "B2", model, "B1", old, NULL);
+  gboolean ok = bk_repository_copy (from, to, "web01", "B1", NULL, 2, NULL, NULL, NULL, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+  ok = bk_repository_copy (from, to, "web01", "B2", "B1", 2, NULL, NULL, NULL, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+  scene_assert_content (to, "B1", old);
+  scene_assert_content (to, "B2", model);
+  scene_assert_listed (to, "B1 B2");
+  ck_assert (!bk_repository_copy (from, to, "web01", "B2", NULL, 2, NULL, NULL, NULL, &error));
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = { one_process_writes_and_others_read, a_reader_writes_nothing, what_is_not_a_repository, the_trash_gives_back,
+                                 a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on, writers_beside_gc,
+                                 a_copy_holds_the_same, NULL };
+  return bk_suite_run ("repository-beside", tests);
+}
