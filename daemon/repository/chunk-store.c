@@ -406,6 +406,22 @@ find_pending (BkChunkWriter *writer, const BkChunkId *id)
   return g_hash_table_contains (writer->pending, id);
 }
 
+/* With the store's mutex. A chunk that another writer has published meanwhile stays where it is, since there may be those who
+ * hold that pack for it and know nothing of ours. */
+static void
+index_new_entries (BkChunkWriter *writer, uint32_t number, GArray *entries)
+{
+  BkChunkStore *store = writer->store;
+  for (unsigned i = 0; i < entries->len; i++) {
+    const BkPackEntry *entry = &g_array_index (entries, BkPackEntry, i);
+    const BkIndexEntry *found = bk_chunk_index_find (store->index, &entry->id);
+    if (found)
+      hold (writer, found->pack);
+    else
+      bk_chunk_index_put (store->index, &entry->id, number, entry->offset, entry->stored, entry->length);
+  }
+}
+
 /* Its chunks are everybody's from here on, and held by the writer still. */
 static void
 publish (BkChunkWriter *writer, BkPackWriter *pack)
@@ -414,7 +430,7 @@ publish (BkChunkWriter *writer, BkPackWriter *pack)
   GArray *entries = bk_pack_writer_entries (pack);
   g_mutex_lock (&store->mutex);
   uint32_t number = add_pack (store, bk_pack_writer_name (pack), bk_pack_writer_size (pack));
-  index_entries (store, number, entries);
+  index_new_entries (writer, number, entries);
   hold (writer, number);
   g_mutex_unlock (&store->mutex);
   g_mutex_lock (&writer->mutex);
@@ -728,6 +744,21 @@ live_records (BkChunkStore *store, uint32_t number)
   return moves;
 }
 
+/* The index leads to pack @into instead of @number, unless a writer has come to hold that: what it counts on must not lie in a
+ * pack that it does not hold. */
+static bool
+move_entries (BkChunkWriter *writer, uint32_t number, BkPackWriter *into)
+{
+  BkChunkStore *store = writer->store;
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  if (((const Pack *)store->packs->pdata[number])->exempt)
+    return false;
+  uint32_t place = add_pack (store, bk_pack_writer_name (into), bk_pack_writer_size (into));
+  index_entries (store, place, bk_pack_writer_entries (into));
+  hold (writer, place);
+  return true;
+}
+
 /* The live part of a pack moves into @writer, which holds it until the old pack has gone. */
 static gboolean
 rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChunkSweep *sweep, GError **error)
@@ -745,7 +776,11 @@ rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChu
   if (!ok || !bk_pack_writer_finish (into, error))
     return FALSE;
   uint64_t moved = bk_pack_writer_size (into);
-  publish (writer, into);
+  if (!move_entries (writer, number, into)) {
+    g_autofree char *path = g_build_filename (store->packs_folder, bk_pack_writer_name (into), NULL);
+    sweep->held++;
+    return bk_fsio_remove (path, error);
+  }
   /* The entries of live chunks lead to the new pack now. */
   uint64_t freed = sweep->freed, removed = sweep->removed;
   if (!remove_pack (store, number, sweep, error))

@@ -190,6 +190,57 @@ START_TEST (a_writer_keeps_what_it_counts_on)
 }
 END_TEST
 
+static BkRepositoryWriter *
+begin_disk (BkRepository *repository, const char *id, const GByteArray *model, BkSink **sink)
+{
+  g_autoptr (GError) error = NULL;
+  BkRepositoryWriter *writer = bk_repository_begin (repository, "web01", id, &error);
+  *sink = bk_repository_writer_add_disk (writer, "vda", model->len, 0, NULL, &error);
+  bk_assert_no_error (error);
+  ck_assert (bk_sink_open (*sink, 1, NULL, &error) && bk_sink_write (*sink, 0, 0, model->data, model->len, &error));
+  return writer;
+}
+
+static void
+commit_disk (BkRepositoryWriter *writer, const char *id, const GByteArray *model, BkSink *sink)
+{
+  g_autoptr (GError) error = NULL;
+  BkBackupDisk disk = { .name = (char[]){ "vda" }, .level = (char[]){ "full" }, .state = (char[]){ "completed" }, .size = model->len };
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+  g_autofree char *copy = g_strdup (id);
+  g_ptr_array_add (disks, &disk);
+  BkBackupInfo info = { .version = 1, .id = copy, .vm = (char[]){ "web01" }, .job_id = (char[]){ "J1" }, .location = (char[]){ "" },
+                        .state = (char[]){ "completed" }, .mode = (char[]){ "pull" }, .size = model->len, .disks = disks,
+                        .point_in_time = 1700000000000000 };
+  gboolean ok = bk_sink_finish (sink, NULL, &error) && bk_repository_writer_commit (writer, &info, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+  bk_sink_free (sink);
+  bk_repository_writer_free (writer);
+}
+
+/* Two writers store the same before either has published it; the third counts on the copy of the first. */
+START_TEST (a_second_copy_takes_nothing_from_who_found_the_first)
+{
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  BkSink *sinks[3];
+  scene_fill_random (model, 0, MIB, 1);
+  BkRepositoryWriter *first = begin_disk (repository, "B1", model, &sinks[0]);
+  BkRepositoryWriter *second = begin_disk (repository, "B2", model, &sinks[1]);
+  commit_disk (first, "B1", model, sinks[0]);
+  BkRepositoryWriter *third = begin_disk (repository, "B3", model, &sinks[2]);
+  commit_disk (second, "B2", model, sinks[1]);
+  scene_must_delete (repository, "B1");
+  scene_must_delete (repository, "B2");
+  scene_must_gc (repository, NULL);
+  commit_disk (third, "B3", model, sinks[2]);
+  scene_must_gc (repository, NULL);
+  scene_assert_content (repository, "B3", model);
+}
+END_TEST
+
 typedef struct {
   BkRepository *repository;
   char letter;
@@ -292,7 +343,8 @@ int
 main (void)
 {
   const TTest *const tests[] = { one_process_writes_and_others_read, a_reader_writes_nothing, what_is_not_a_repository, the_trash_gives_back,
-                                 a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on, writers_beside_gc,
+                                 a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on,
+                                 a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc,
                                  a_copy_holds_the_same, NULL };
   return bk_suite_run ("repository-beside", tests);
 }
