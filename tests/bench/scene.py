@@ -104,7 +104,7 @@ class Scene:
                    "-qmp", f"unix:{self.folder}/daemon.qmp,server=on,wait=off",
                    "-qmp", f"unix:{self.folder}/own.qmp,server=on,wait=off",
                    "-blockdev", f"driver=qcow2,node-name=vda,file.driver=file,file.filename={self.image}",
-                   "-device", "virtio-blk-pci,id=vda,drive=vda", stderr=subprocess.DEVNULL)
+                   "-device", "virtio-blk-pci,id=vda,drive=vda,share-rw=on", stderr=subprocess.DEVNULL)
         self.qmp = Qmp(f"{self.folder}/own.qmp")
 
     def start_daemon(self, name="state"):
