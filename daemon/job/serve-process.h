@@ -1,31 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A server for one disk, as a child process. The socket is made here and handed over as systemd hands one over
- * (LISTEN_FDS), which nbdkit and qemu-nbd both understand: so a port that is taken is told before anything is
- * started, and port 0 is known at once. It ends with the daemon, whatever ends the daemon. Main thread only.
+ * A server of one disk: the program that serves it, from its start until it can be connected to, and to its end. It ends
+ * with the daemon, however that ends. Main thread only.
  */
 #pragma once
 
-#include "bk-error.h"
-
-#include <stdbool.h>
+#include "bk-types.h"
 
 typedef struct BkServeProcess BkServeProcess;
 
-/* It has ended by itself after it was ready; @reason is what it said last. The process may be freed inside the call. */
-typedef void (*BkServeEnded) (BkServeProcess *process, const char *reason, gpointer user_data);
+/* Where it listens. */
+typedef struct {
+  char *socket;  /* unix, or NULL */
+  char *host;    /* TCP */
+  uint16_t port; /* never 0 */
+} BkServeAddress;
+void bk_serve_address_clear (BkServeAddress *address);
+/* @listen: NULL or "unix": @socket; "tcp:HOST:PORT": HOST must be a loopback address; port 0 = a free one. INVALID, CONFLICT. */
+gboolean bk_serve_address_init (BkServeAddress *address, const char *listen, const char *socket, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* As nbdinfo takes it: (transfer full). */
+char *bk_serve_address_uri (const BkServeAddress *address, const char *export_name);
 
-/* @listen: NULL or "unix" = the unix socket @socket_path, which must not exist; "tcp:HOST:PORT" of the loopback, port 0 = any.
- * INVALID for the address, CONFLICT when it is taken, FAILED when @argv[0] is not installed. (transfer full) */
-BkServeProcess *bk_serve_process_start (const char *listen, const char *socket_path, const char *const *argv, BkServeEnded ended,
-                                        gpointer user_data, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Finishes when it greets a client. FAILED with its own words when it ends, or does not greet within 20 s; CANCELLED when it
- * was freed meanwhile. */
-void bk_serve_process_wait_async (BkServeProcess *process, GAsyncReadyCallback callback, gpointer user_data);
-gboolean bk_serve_process_wait_finish (GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* nbdkit with our plugin; @kept: the repository, with the file of its secret. qemu-nbd for an image. (transfer full), of words */
+GStrv bk_serve_command_dedup (const BkServeAddress *address, const BkRepositoryInfo *kept, const char *backup, const char *disk);
+GStrv bk_serve_command_image (const BkServeAddress *address, const char *image, const char *export_name);
 
-/* For nbdinfo, nbdcopy and qemu-img. */
-const char *bk_serve_process_uri (BkServeProcess *process);
-/* Ends it, with its clients, and removes the socket. A wait that is under way finishes later, with CANCELLED. */
+/* @ready: called once, with NULL when clients can connect, or why it never will be (then the process is over). @ended: after a
+ * good ready, when the process has ended of its own accord. Not called any more after free. FAILED when it cannot be started. */
+typedef void (*BkServeReady) (const GError *error, gpointer user_data);
+typedef void (*BkServeEnded) (const char *last_words, gpointer user_data);
+BkServeProcess *bk_serve_process_new (GStrv command, const BkServeAddress *address, BkServeReady ready, BkServeEnded ended, gpointer user_data, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Ends it, and waits for that. */
 void bk_serve_process_free (BkServeProcess *process);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkServeProcess, bk_serve_process_free)

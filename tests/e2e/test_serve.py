@@ -93,7 +93,8 @@ def test_rescue_needs_no_daemon(stock):
     again = sh(RESCUE, "extract", repository, stock.backup_id, "--disk", "vda", "--output", stock.folder / "saved" / "vda.raw", status=5)
     assert "--force" in again.stderr
     assert "it has vda, vdb" in sh(RESCUE, "extract", repository, stock.backup_id, "--disk", "no", "--output", "/tmp/x", status=4).stderr
-    sh(RESCUE, "list", stock.folder, status=4)
+    sh(RESCUE, "list", stock.folder, status=5)
+    sh(RESCUE, "list", stock.folder / "nothing", status=4)
     sh(RESCUE, "extract", repository, status=2)
 
 

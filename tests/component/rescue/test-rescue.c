@@ -67,8 +67,9 @@ START_TEST (says_what_is_wrong)
   status = rescue_call (NULL, &err, "extract", scene_root, BACKUP, "--disk", "vdx", "--output", file, NULL);
   check_refusal (status, err, BK_ERROR_NOT_FOUND, "it has vda");
   g_clear_pointer (&err, g_free);
-  status = rescue_call (NULL, &err, "list", "/nonexistent", NULL);
-  check_refusal (status, err, BK_ERROR_NOT_FOUND, "/nonexistent");
+  g_autofree char *nothing = rescue_path ("nothing");
+  status = rescue_call (NULL, &err, "list", nothing, NULL);
+  check_refusal (status, err, BK_ERROR_NOT_FOUND, nothing);
   g_clear_pointer (&err, g_free);
   status = rescue_call (NULL, &err, "extract", scene_root, BACKUP, NULL);
   check_refusal (status, err, BK_ERROR_INVALID, "--output");
