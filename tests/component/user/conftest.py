@@ -4,6 +4,7 @@
 import pathlib
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "e2e"))
@@ -45,6 +46,11 @@ def web(daemon, tmp_path):
         running.start()
         daemon.ctl("vm", "add", "web", "--qmp", running.qmp)
         yield running
+        # A request that was accepted may still be at work.
+        for _ in range(200):
+            if all(job["ended_at"] for job in daemon.ctl("list", "--vm", "web")["items"]):
+                break
+            time.sleep(0.1)
         assert not running.leftovers()
         checkpoints = daemon.ctl("checkpoint", "list", "--vm", "web")["items"]
         known = {disk["bitmap"] for checkpoint in checkpoints for disk in checkpoint["disks"]}

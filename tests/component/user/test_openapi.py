@@ -155,8 +155,8 @@ def keep_and_check(api, backup):
     assert api.ask("delete", "/v1/backups/{id}", id=backup)[0] == 409
     assert "pinned" not in api.ask("post", "/v1/backups/{id}/unpin", id=backup)[1]
     for body in ({"kind": "copy", "backup": backup, "to": "other"}, {"kind": "verify", "backup": backup},
-                 {"kind": "verify", "repository": "default"}, {"kind": "gc", "repository": "default", "dry_run": True},
-                 {"kind": "gc", "repository": "default"}):
+                 {"kind": "verify", "repository": "vault"}, {"kind": "gc", "repository": "vault", "dry_run": True},
+                 {"kind": "gc", "repository": "vault"}):
         _, job = api.ask("post", "/v1/jobs", body)
         job = wait(api, job)
         assert job["state"] == "completed", job["error"]
@@ -198,14 +198,15 @@ def test_all_operations(api, web, tmp_path):
     (tmp_path / "key").write_bytes(bytes(range(32)))
     api.ask("post", "/v1/repositories", {"name": "other", "path": str(tmp_path / "other"), "type": "dedup",
                                          "chunk_size": 131072, "compression": 3, "key_file": str(tmp_path / "key")})
+    api.ask("post", "/v1/repositories", {"name": "vault", "path": str(tmp_path / "vault")})
     api.ask("get", "/v1/repositories")
     assert api.ask("get", "/v1/repositories/{name}", name="images")[1]["encryption"] == "none"
     assert api.ask("get", "/v1/repositories/{name}", name="other")[1]["encryption"] == "key-file"
     _, plan = api.ask("post", jobs, {"vm": "web", "dry_run": True, "target": str(tmp_path / "plan")})
     assert len(plan["disks"]) == 2
-    _, full = api.ask("post", jobs, {"vm": "web", "id": "full"})
+    _, full = api.ask("post", jobs, {"vm": "web", "id": "full", "repository": "vault"})
     assert wait(api, full)["state"] == "completed"
-    _, slow = api.ask("post", jobs, {"kind": "backup", "vm": "web", "level": "full", "speed": 65536, "disks": ["vda"]})
+    _, slow = api.ask("post", jobs, {"kind": "backup", "vm": "web", "repository": "vault", "level": "full", "speed": 65536, "disks": ["vda"]})
     for _ in range(200):
         if api.ask("get", job_path, id=slow["id"])[1]["state"] == "running":
             break
@@ -220,7 +221,7 @@ def test_all_operations(api, web, tmp_path):
     assert api.ask("post", job_path + "/cancel", id=slow["id"])[0] == 200
     assert wait(api, slow)["state"] == "cancelled"
     assert api.ask("post", job_path + "/cancel", id=slow["id"])[0] == 409
-    _, increment = api.ask("post", jobs, {"vm": "web", "repository": "default", "level": "incremental"})
+    _, increment = api.ask("post", jobs, {"vm": "web", "repository": "vault", "level": "incremental"})
     backup = wait(api, increment)["backup_id"]
     _, page = api.ask("get", jobs, query="?limit=1&vm=web")
     api.ask("get", jobs, query="?limit=1&cursor=%s&state=cancelled&kind=backup" % page["next"])
@@ -251,7 +252,7 @@ def test_all_operations(api, web, tmp_path):
     ("/v1/jobs", {"kind": "gc", "repository": "none"}),
     ("/v1/jobs", {"kind": "copy", "backup": "none", "to": "none"}),
     ("/v1/vms", {"name": "web", "qmp": "/nonexistent"}),
-    ("/v1/repositories", {"name": "default", "path": "/nonexistent/x"}),
+    ("/v1/repositories", {"name": "default", "path": "/dev/null/x"}),
     ("/v1/checkpoints", {"vm": "none"}),
     ("/v1/exports", {"vm": "none"}),
     ("/v1/exports/{id}/end", {"result": "failed"}),
