@@ -22,6 +22,10 @@ struct BkRepository {
   GMutex mutex;
   GHashTable *leases;  /* of BkLease: maps that are in use, whatever becomes of their backup */
   GHashTable *writing; /* set of "VM/BACKUP" */
+
+  /* Between "backups" and "trash": held while a manifest goes from one to the other, and while GC lists both, so that it finds
+   * each in one of them. */
+  GMutex moving;
 };
 
 /* --- leases: maps that GC leaves alone --- */

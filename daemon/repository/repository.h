@@ -45,6 +45,7 @@
  *   1 the backup that a writer takes as base, and
  *   3 the one that is read, may be deleted: the lease keeps its chunks until writer and reader are done.
  *   2 by invariant 4; a reader whose pack goes looks its chunk up once more.
+ * A delete waits for the moment in which GC lists what there is, so that each manifest is in the list of backups or in the trash.
  *
  * Other processes: one process opens a repository for writing (CONFLICT for the second). Any number opens it for reading;
  * they need no right to write. While one of those runs, GC does not empty the trash, so that what they read stays.

@@ -309,6 +309,46 @@ START_TEST (writers_beside_gc)
 }
 END_TEST
 
+/* Into the trash and out of it, as fast as can be. */
+static gpointer
+throw_away_and_get_back (gpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  while (!g_atomic_int_get (&stopped)) {
+    scene_must_delete (data, "B1");
+    ck_assert_msg (bk_repository_undelete (data, "web01", "B1", &error), "%s", error ? error->message : "");
+  }
+  return NULL;
+}
+
+/* GC reads the list of backups and that of the trash; what moves from one to the other meanwhile must be in one of them. The
+ * many others are there to make the lists long. */
+START_TEST (a_delete_beside_gc_loses_nothing)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  g_autoptr (GByteArray) empty = scene_disk (64 * KIB);
+  BkRepositoryGc result;
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  for (unsigned i = 0; i < 60; i++) {
+    g_autofree char *id = g_strdup_printf ("C%u", i);
+    scene_must_backup (repository, id, empty, NULL, NULL, NULL);
+    if (i % 2)
+      scene_must_delete (repository, id);
+  }
+  g_atomic_int_set (&stopped, 0);
+  GThread *thread = g_thread_new ("delete", throw_away_and_get_back, repository);
+  for (unsigned i = 0; i < 60; i++)
+    ck_assert_msg (bk_repository_gc (repository, 3600, FALSE, NULL, NULL, NULL, &result, &error), "%s", error ? error->message : "");
+  g_atomic_int_set (&stopped, 1);
+  g_thread_join (thread);
+  scene_assert_content (repository, "B1", model);
+}
+END_TEST
+
 /* --- copies --- */
 
 START_TEST (a_copy_holds_the_same)
@@ -344,7 +384,7 @@ main (void)
 {
   const TTest *const tests[] = { one_process_writes_and_others_read, a_reader_writes_nothing, what_is_not_a_repository, the_trash_gives_back,
                                  a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on,
-                                 a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc,
+                                 a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc, a_delete_beside_gc_loses_nothing,
                                  a_copy_holds_the_same, NULL };
   return bk_suite_run ("repository-beside", tests);
 }
