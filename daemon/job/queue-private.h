@@ -3,7 +3,7 @@
  * Shared by the files of the queue: queue.c (which jobs there are, and which may run), queue-submit.c (new ones), queue-export.c (exports),
  * queue-repository.c (new ones that work on repositories alone, and
  * what is done to backups at once), queue-recover.c (those that an earlier daemon left), queue-checkpoint.c (checkpoints
- * without a backup).
+ * without a backup), queue-hold.c (what uses backups without being a job).
  */
 #pragma once
 
@@ -17,6 +17,12 @@ typedef struct {
   BkClaims *claims;
 } BkQueueEntry;
 
+struct BkQueueHold {
+  BkQueue *queue;
+  BkClaims *claims;
+  char *why;
+};
+
 struct BkQueue {
   BkCatalog *catalog;
   BkVmRegistry *vms;
@@ -29,6 +35,7 @@ struct BkQueue {
   uint64_t trash_seconds;
   GPtrArray *entries;   /* BkQueueEntry: every job that is not over and settled, oldest first */
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */
+  GPtrArray *holds;     /* BkQueueHold; not owned */
   unsigned pending;     /* asynchronous calls that hold a pointer to us */
   bool stopping;
   unsigned settle_timer;   /* an undo that failed is tried again */

@@ -14,6 +14,7 @@ typedef struct {
   BkServeRegistry *registry;
   BkServeInfo *info;
   char *vm;
+  BkQueueHold *hold;
   BkServeProcess *process;
   GTask *start; /* until it is ready */
 } Serve;
@@ -21,6 +22,7 @@ typedef struct {
 struct BkServeRegistry {
   BkCatalog *catalog;
   BkRepositoryRegistry *repositories;
+  BkQueue *queue;
   BkEventRing *events;
   char *folder;
   GPtrArray *serves; /* Serve, oldest first */
@@ -31,6 +33,7 @@ serve_free (gpointer data)
 {
   Serve *serve = data;
   g_clear_pointer (&serve->process, bk_serve_process_free);
+  g_clear_pointer (&serve->hold, bk_queue_hold_free);
   if (serve->start)
     g_task_return_new_error (serve->start, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
   g_clear_object (&serve->start);
@@ -40,11 +43,12 @@ serve_free (gpointer data)
 }
 
 BkServeRegistry *
-bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories, BkEventRing *events, const char *folder)
+bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories, BkQueue *queue, BkEventRing *events, const char *folder)
 {
   BkServeRegistry *registry = g_new0 (BkServeRegistry, 1);
   registry->catalog = catalog;
   registry->repositories = repositories;
+  registry->queue = queue;
   registry->events = events;
   registry->folder = g_canonicalize_filename (folder, NULL);
   registry->serves = g_ptr_array_new_with_free_func (serve_free);
@@ -146,6 +150,13 @@ make_info (const BkBackupInfo *backup, const BkBackupDisk *disk, char *id, const
   return info;
 }
 
+static BkQueueHold *
+hold (BkServeRegistry *registry, const BkBackupInfo *backup, const BkBackupDisk *disk, const char *id, GError **error)
+{
+  g_autofree char *why = g_strdup_printf ("disk '%s' of backup '%s' is served; stop that first: backupctl serve stop %s", disk->name, backup->id, id);
+  return bk_queue_hold_disk (registry->queue, backup, disk->name, why, error);
+}
+
 static gboolean
 launch (BkServeRegistry *registry, const BkServeRequest *request, GTask *task, GError **error)
 {
@@ -162,9 +173,11 @@ launch (BkServeRegistry *registry, const BkServeRequest *request, GTask *task, G
   g_autofree char *socket = g_build_filename (registry->folder, id, NULL);
   gboolean ok = bk_serve_address_init (&address, request->listen, socket, error);
   g_auto (GStrv) command = ok ? make_command (registry, backup, disk, &address, error) : NULL;
-  if (command) {
+  BkQueueHold *held = command ? hold (registry, backup, disk, id, error) : NULL;
+  if (held) {
     Serve *serve = g_new0 (Serve, 1);
     serve->registry = registry;
+    serve->hold = held;
     serve->vm = g_strdup (backup->vm);
     serve->info = make_info (backup, disk, g_steal_pointer (&id), &address);
     g_ptr_array_add (registry->serves, serve);
@@ -176,7 +189,7 @@ launch (BkServeRegistry *registry, const BkServeRequest *request, GTask *task, G
       forget (serve);
   }
   bk_serve_address_clear (&address);
-  return command && ok;
+  return held && ok;
 }
 
 void
@@ -243,13 +256,4 @@ bk_serve_registry_stop (BkServeRegistry *registry, const char *id, GError **erro
   publish (serve);
   forget (serve);
   return TRUE;
-}
-
-bool
-bk_serve_registry_has_backup (BkServeRegistry *registry, const char *backup)
-{
-  for (unsigned i = 0; i < registry->serves->len; i++)
-    if (strcmp (((const Serve *)registry->serves->pdata[i])->info->backup, backup) == 0)
-      return true;
-  return false;
 }
