@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "restore-job.h"
 
+#include "cancel.h"
 #include "copies.h"
 #include "fsio.h"
 #include "image.h"
@@ -280,28 +281,6 @@ begin_copy (Restore *restore, BkCopies *copies, RestoreDisk *disk, GError **erro
   return TRUE;
 }
 
-static void
-carry_out_verbs (BkJob *job, BkCopies *copies)
-{
-  BkVerb verb;
-  uint64_t value;
-  while (bk_job_next_verb (job, &verb, &value)) {
-    if (verb == BK_VERB_SPEED)
-      bk_copies_speed (copies, value);
-    else
-      bk_copies_pause (copies, verb == BK_VERB_PAUSE);
-  }
-}
-
-static gboolean
-is_cancelled (GCancellable *cancellable, GError **error)
-{
-  if (!g_cancellable_is_cancelled (cancellable))
-    return FALSE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  return TRUE;
-}
-
 /* All disks, or none: the first that fails ends the others. */
 static gboolean
 wait_for_one (Restore *restore, BkCopies *copies, GError **error)
@@ -331,8 +310,8 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
     if (!begin_copy (restore, copies, restore->disks->pdata[i], error))
       return FALSE;
   while (bk_copies_is_busy (copies) && failure == NULL) {
-    carry_out_verbs (job, copies);
-    if (!is_cancelled (cancellable, &failure) && !wait_for_one (restore, copies, &failure))
+    bk_copies_obey (copies, job);
+    if (!bk_cancel_check (cancellable, &failure) || !wait_for_one (restore, copies, &failure))
       break;
   }
   if (failure)
