@@ -90,7 +90,8 @@ gpointer bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GErro
 /* Data and claims of the kinds that work on repositories alone, by the request; NULL as the submit functions fail. */
 gpointer bk_queue_verify_data (BkQueue *queue, const BkVerifyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
 gpointer bk_queue_gc_data (BkQueue *queue, const BkGcRequest *request, BkClaims **claims, GError **error);
-gpointer bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
+/* @id: of the copy; NULL = a new one. */
+gpointer bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, const char *id, BkBackupInfo **backup, BkClaims **claims, GError **error);
 
 /* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
 void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);

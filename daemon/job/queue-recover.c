@@ -96,7 +96,7 @@ revive_copy (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError
   g_autoptr (BkBackupInfo) backup = NULL;
   g_autoptr (BkCopyRequest) request = bk_struct_from_json_lax (&bk_copy_request_struct, record->request, error);
   revived->kind = &bk_copy_job_kind;
-  revived->data = request ? bk_queue_copy_data (queue, request, &backup, &revived->claims, error) : NULL;
+  revived->data = request ? bk_queue_copy_data (queue, request, record->info->backup_id, &backup, &revived->claims, error) : NULL;
   return revived->data != NULL;
 }
 

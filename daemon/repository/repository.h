@@ -262,8 +262,26 @@ uint64_t bk_repository_bytes_stored (BkRepository *repository);
 
 /* --- copies --- */
 
-/* Copies one backup, with its blobs, to @to: another repository with another key and chunk size. What @base (a backup of
- * that VM which both have, or NULL) has alike is not read. CONFLICT when @to has it, CORRUPT, CANCELLED, NOT_FOUND. */
-gboolean bk_repository_copy (BkRepository *from, BkRepository *to, const char *vm, const char *backup, const char *base,
-                             unsigned workers, BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable,
-                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A backup in another repository, with another key and chunk size. It is a backup of its own, with an ID of its own, whose
+ * manifest tells what it is a copy of. */
+typedef struct {
+  const char *vm, *backup; /* what is copied */
+  const char *id;          /* the copy's: none that the other repository has */
+  const char *base, *base_there; /* what the backup has in common with @base, of the same VM, is not read, but taken from a copy of
+                                  * that in the other repository; or both NULL */
+} BkRepositoryCopyOf;
+
+typedef struct BkRepositoryCopy BkRepositoryCopy;
+
+/* Keeps both repositories. NOT_FOUND, CORRUPT; CONFLICT when @to has the ID. (transfer full) */
+BkRepositoryCopy *bk_repository_copy_begin (BkRepository *from, BkRepository *to, const BkRepositoryCopyOf *of, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The disks that are to be carried, 0 ... - 1. */
+unsigned bk_repository_copy_disks (BkRepositoryCopy *copy);
+const char *bk_repository_copy_disk (BkRepositoryCopy *copy, unsigned index, uint64_t *size);
+/* The two ends of one of them, once: (transfer full). Errors of bk_repository_open_disk() and _writer_add_disk(). */
+gboolean bk_repository_copy_open (BkRepositoryCopy *copy, unsigned index, BkReader **reader, BkSink **sink, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* When all are carried: the blobs, and the manifest. As bk_repository_writer_commit(); CORRUPT. */
+gboolean bk_repository_copy_commit (BkRepositoryCopy *copy, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Without a commit: gives it up. After the readers and sinks have been freed, or before. */
+void bk_repository_copy_free (BkRepositoryCopy *copy);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepositoryCopy, bk_repository_copy_free)
