@@ -60,7 +60,7 @@ bk_queue_verify_data (BkQueue *queue, const BkVerifyRequest *request, BkBackupIn
   const char *repository = found ? found->repository : request->repository;
   *claims = bk_claims_new ();
   claim_packs (*claims, repository, false);
-  gpointer data = bk_verify_job_data_new (store, repository, found);
+  gpointer data = bk_verify_job_data_new (store, repository, found, request->speed);
   *backup = g_steal_pointer (&found);
   return data;
 }
@@ -85,6 +85,7 @@ bk_queue_submit_verify (BkQueue *queue, const BkVerifyRequest *request, GError *
     return NULL;
   BkJobRecord *record = bk_queue_record_new (request->id, "verify", backup ? backup->vm : NULL, bk_struct_to_json (&bk_verify_request_struct, request));
   set_subject (record, backup, backup ? backup->repository : request->repository);
+  record->info->speed = request->speed;
   return bk_queue_admit (queue, record, &bk_verify_job_kind, data, claims, error);
 }
 

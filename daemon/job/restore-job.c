@@ -22,6 +22,7 @@ typedef struct {
   char *output;
   char *temporary;
   uint64_t size;
+  bool is_new; /* nothing was at the output before */
   /* written by the worker, read by the main thread */
   uint64_t done;
   int state; /* DiskState */
@@ -225,9 +226,10 @@ work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   if (restore->disks->len > 1 && !bk_fsio_make_folder (restore->request->output, error))
     return FALSE;
   for (unsigned i = 0; i < restore->disks->len; i++) {
-    const RestoreDisk *disk = restore->disks->pdata[i];
+    RestoreDisk *disk = restore->disks->pdata[i];
     if (!bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error))
       return FALSE;
+    disk->is_new = bk_output_kind (disk->output) == BK_OUTPUT_FILE && !g_file_test (disk->output, G_FILE_TEST_EXISTS);
   }
   return TRUE;
 }
@@ -281,7 +283,7 @@ begin_copy (Restore *restore, BkCopies *copies, RestoreDisk *disk, GError **erro
   return TRUE;
 }
 
-/* All disks, or none: the first that fails ends the others. */
+/* The first that fails ends the others. */
 static gboolean
 wait_for_one (Restore *restore, BkCopies *copies, GError **error)
 {
@@ -321,13 +323,17 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 
 /* --- both --- */
 
+/* All disks, or none: those that are complete go, too, where there was nothing before. */
 static gboolean
 undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
 {
   Restore *restore = data;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     const RestoreDisk *disk = restore->disks->pdata[i];
+    bool complete = g_atomic_int_get (&disk->state) == COMPLETED;
     if (bk_output_kind (disk->output) == BK_OUTPUT_FILE && !bk_fsio_remove (disk->temporary, error))
+      return FALSE;
+    if (complete && disk->is_new && !bk_fsio_remove (disk->output, error))
       return FALSE;
   }
   return TRUE;

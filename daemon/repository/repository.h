@@ -56,6 +56,7 @@
 #pragma once
 
 #include "bk-types.h"
+#include "rate.h"
 #include "reader.h"
 #include "sink.h"
 
@@ -215,9 +216,9 @@ void bk_repository_verify_free (BkRepositoryVerify *verify);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepositoryVerify, bk_repository_verify_free)
 
 /* Reads, decrypts and hashes every chunk of one backup (of all, with @vm and @backup NULL) with @workers threads (0 = one a
- * processor). Damage is no error: it is in the result, and kept in the repository (open for writing) until a later verify
+ * processor), no faster than @rate, which may be paused (NULL = no limit). Damage is no error: it is in the result, and kept in the repository (open for writing) until a later verify
  * finds it healed. CANCELLED, CONFLICT (GC runs), NOT_FOUND. (transfer full) */
-BkRepositoryVerify *bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers,
+BkRepositoryVerify *bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers, BkRate *rate,
                                           BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable,
                                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -68,7 +68,7 @@ static void
 assert_whole (BkRepository *repository)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, NULL, &error);
   bk_assert_no_error (error);
   ck_assert_uint_eq (verify->damage->len, 0);
   scene_assert_content (repository, "B1", old_content);

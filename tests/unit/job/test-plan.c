@@ -543,6 +543,7 @@ static const PullRow pull_rows[] = {
   { "'mode': 'pull', 'target': '/t', 'level': 'incremental'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'since': 'c1'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'compress': true", false, true, NULL, "compress goes with mode push", BK_ERROR_INVALID },
+  { "'compress': true", true, true, NULL, "/compress: repository 'default' is of type dedup", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'sync': 'top'", false, true, NULL, "sync 'top' goes with mode push-direct", BK_ERROR_INVALID },
   { "'on_target_error': 'stop'", true, true, NULL, "push-direct only", BK_ERROR_INVALID },
 };
