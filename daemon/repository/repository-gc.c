@@ -190,12 +190,13 @@ static gboolean
 sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *result, GError **error)
 {
   BkChunkSweep swept = { 0 };
-  gboolean ok = bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
+  uint64_t debris = 0;
+  gboolean ok = bk_repository_clear_debris (repository, &debris, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
   result->packs_removed = swept.removed;
   result->packs_rewritten = swept.rewritten;
   result->bytes_freed = swept.freed;
   result->bytes_rewritten = swept.moved;
-  result->debris_removed = swept.debris;
+  result->debris_removed = swept.debris + debris;
   result->packs_in_use = swept.held;
   return ok;
 }

@@ -342,6 +342,7 @@ bk_repository_open (const char *path, const BkRepositorySecret *secret, BkReposi
   g_atomic_ref_count_init (&repository->references);
   repository->path = g_canonicalize_filename (path, NULL);
   repository->access = access;
+  repository->opened_at = g_get_real_time ();
   repository->lock_fd = -1;
   g_mutex_init (&repository->mutex);
   g_mutex_init (&repository->moving);
