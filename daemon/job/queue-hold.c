@@ -49,7 +49,8 @@ BkQueueHold *
 bk_queue_hold_disk (BkQueue *queue, const BkBackupInfo *backup, const char *disk, const char *why, GError **error)
 {
   g_autoptr (BkClaims) claims = is_in_packs (queue, backup) ? bk_claims_new () : claim_chain (queue, backup, disk);
-  if (!bk_queue_check_claims (queue, claims, error))
+  /* Others that read it are in nobody's way. */
+  if (!bk_queue_check_jobs (queue, claims, error))
     return NULL;
   BkQueueHold *hold = g_new0 (BkQueueHold, 1);
   hold->queue = queue;

@@ -43,6 +43,8 @@ struct BkQueue {
 };
 
 /* CONFLICT when @claims meets a job's or an operation's. */
+gboolean bk_queue_check_jobs (BkQueue *queue, const BkClaims *claims, GError **error);
+/* Or a hold. */
 gboolean bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error);
 
 /* INVALID for what is no job ID, CONFLICT for one that is taken. @id may be NULL. */

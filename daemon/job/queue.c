@@ -23,7 +23,7 @@ entry_free (gpointer data)
 /* --- who is in the way --- */
 
 gboolean
-bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+bk_queue_check_jobs (BkQueue *queue, const BkClaims *claims, GError **error)
 {
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
@@ -41,6 +41,14 @@ bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%s is in use by a checkpoint being made or deleted; try again", key);
     return FALSE;
   }
+  return TRUE;
+}
+
+gboolean
+bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+{
+  if (!bk_queue_check_jobs (queue, claims, error))
+    return FALSE;
   for (unsigned i = 0; i < queue->holds->len; i++) {
     const BkQueueHold *hold = queue->holds->pdata[i];
     const char *key = bk_claims_refused (claims, hold->claims);

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks that are served while their backups are deleted."""
 
+import os
+import shutil
+import signal
 import subprocess
 import time
+
+import pytest
 
 import process
 from scene import VM, assert_same
@@ -28,6 +33,8 @@ def test_an_image_that_is_served_stays(make_scene):
     scene = make_scene()
     first, second = scene.backup()["backup_id"], scene.check_next()["backup_id"]
     served = scene.ctl("serve", second, "--disk", "vda")
+    for backup in (first, second):  # any number at once
+        scene.ctl("serve", "stop", scene.ctl("serve", backup, "--disk", "vda")["id"])
     # Neither it, nor what it stands on.
     for backup in (second, first):
         refused = scene.daemon.run("backup", "delete", backup)
@@ -43,6 +50,50 @@ def test_an_image_that_is_served_stays(make_scene):
     assert scene.daemon.run("backup", "delete", second).status == 5
     scene.ctl("serve", "stop", served["id"])
     delete(scene, second)
+
+
+THIEF = """#!/bin/sh
+# The first time, another program takes the port before the server has it.
+real=%(real)s
+for word; do case $word in --port=*) port=${word#--port=} ;; esac; done
+if [ -n "$port" ] && [ ! -e %(marker)s ]; then
+    /usr/bin/python3 -c "
+import os, socket, time
+taken = socket.create_server(('127.0.0.1', $port))
+open('%(marker)s.new', 'w').write('%%d %%d' %% (os.getpid(), $port))
+os.rename('%(marker)s.new', '%(marker)s')
+time.sleep(60)" </dev/null >/dev/null 2>&1 &
+    while [ ! -e %(marker)s ]; do sleep 0.05; done
+fi
+exec "$real" "$@"
+"""
+
+
+@pytest.mark.parametrize("pull, server", [(True, "nbdkit"), (False, "qemu-nbd")])
+def test_a_port_that_is_taken_meanwhile(make_scene, tmp_path, pull, server):
+    """What is told to be free need not be so when the server comes for it; and who listens there need not be the server."""
+    bin, marker = tmp_path / "bin", tmp_path / "thief"
+    bin.mkdir()
+    (bin / server).write_text(THIEF % {"real": shutil.which(server), "marker": marker})
+    (bin / server).chmod(0o755)
+    scene = make_scene(pull=pull, sizes={"vda": 4 * MIB, "vdb": 2 * MIB})
+    backup = scene.backup()["backup_id"]
+    assert scene.daemon.end() == 0
+    scene.daemon.environment["PATH"] = "%s:%s" % (bin, os.environ["PATH"])
+    scene.daemon.start()
+    served = scene.ctl("serve", backup, "--disk", "vda", "--listen", "tcp:127.0.0.1:0")
+    thief, port = (int(word) for word in marker.read_text().split())
+    try:
+        assert ":%d/" % port not in served["uri"]
+        assert_same(read(scene, served), scene.contents[backup]["vda"], "what is served")
+        # A port that was asked for is not exchanged for another.
+        refused = scene.daemon.run("serve", backup, "--disk", "vdb", "--listen", "tcp:127.0.0.1:%d" % port)
+        assert refused.status == 5 and str(port) in refused.err, refused
+        assert [item["id"] for item in scene.ctl("serve", "list")["items"]] == [served["id"]]
+    finally:
+        os.kill(thief, signal.SIGKILL)
+    scene.ctl("serve", "stop", served["id"])
+    assert os.listdir(scene.daemon.state / "serve") == []
 
 
 def test_what_is_being_deleted_is_not_served(make_scene):
@@ -74,6 +125,6 @@ def test_a_reader_of_packs_keeps_what_it_reads(make_scene):
     assert_same(read(scene, served), content, "what is served")
     assert scene.daemon.run("serve", backup, "--disk", "vda").status == 4
     scene.ctl("serve", "stop", served["id"])
-    freed = scene.ctl("repo", "gc", "default", "--wait")["bytes_transferred"]
-    assert freed > MIB, freed  # the guest has zeroed some of it
+    job = scene.ctl("repo", "gc", "default", "--wait")
+    assert job["bytes_transferred"] > MIB, job  # the guest has zeroed some of it
     assert subprocess.run(["nbdinfo", served["uri"]], capture_output=True).returncode != 0
