@@ -267,6 +267,7 @@ static const BkField bk_backup_info_fields[] = {
   STRING (BkBackupInfo, id, BK_FIELD_REQUIRED),
   STRING (BkBackupInfo, vm, BK_FIELD_REQUIRED),
   STRING (BkBackupInfo, job_id, 0),
+  STRING (BkBackupInfo, copy_of, BK_FIELD_OMIT_IF_EMPTY),
   STRING (BkBackupInfo, repository, 0),
   STRING (BkBackupInfo, location, 0),
   STRING (BkBackupInfo, state, BK_FIELD_REQUIRED),

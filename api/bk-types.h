@@ -253,6 +253,7 @@ typedef struct {
   char *id;
   char *vm;
   char *job_id;
+  char *copy_of;    /* the backup that it is a copy of, in another repository; NULL for an original */
   char *repository; /* NULL for --target */
   char *location;   /* folder; "" in a manifest */
   char *state;      /* completed, partial */

@@ -74,7 +74,7 @@ run (const BkOptions *options, GError **error)
       !bk_queue_recover (queue, error))
     return FALSE;
   g_autofree char *sockets = g_build_filename (options->state_dir, "serve", NULL);
-  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, events, sockets);
+  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, queue, events, sockets);
   g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events);
   if (!listen_all (server, options->listen, error))
     return FALSE;

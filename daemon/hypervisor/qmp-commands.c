@@ -273,25 +273,39 @@ bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *e
   return add_node (client, options, cancellable, error);
 }
 
-gboolean
-bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch,
-                   GCancellable *cancellable, GError **error)
+BkQmpCall
+bk_qmp_call_add_filter (const char *node, const char *file, const char *scratch)
 {
   json_object *options = node_options ("copy-before-write", node, 0);
   bk_qmp_set_string (options, "file", file);
   bk_qmp_set_string (options, "target", scratch);
   bk_qmp_set_string (options, "on-cbw-error", "break-snapshot");
   bk_qmp_set_uint (options, "cbw-timeout", CBW_TIMEOUT_S);
-  return add_node (client, options, cancellable, error);
+  return (BkQmpCall){ .name = "blockdev-add", .arguments = options, .fd = -1 };
+}
+
+BkQmpCall
+bk_qmp_call_add_snapshot (const char *node, const char *filter)
+{
+  json_object *options = node_options ("snapshot-access", node, 0);
+  bk_qmp_set_string (options, "file", filter);
+  return (BkQmpCall){ .name = "blockdev-add", .arguments = options, .fd = -1 };
+}
+
+gboolean
+bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch,
+                   GCancellable *cancellable, GError **error)
+{
+  BkQmpCall call = bk_qmp_call_add_filter (node, file, scratch);
+  return bk_qmp_run_call (client, &call, NULL, cancellable, error);
 }
 
 gboolean
 bk_qmp_add_snapshot (BkQmpClient *client, const char *node, const char *filter, GCancellable *cancellable,
                      GError **error)
 {
-  json_object *options = node_options ("snapshot-access", node, 0);
-  bk_qmp_set_string (options, "file", filter);
-  return add_node (client, options, cancellable, error);
+  BkQmpCall call = bk_qmp_call_add_snapshot (node, filter);
+  return bk_qmp_run_call (client, &call, NULL, cancellable, error);
 }
 
 gboolean

@@ -17,6 +17,9 @@ BkQmpCall bk_qmp_call_cont (void);
 /* Attaches node @node to the guest device @qdev, while it runs. @qdev is what query-block says: a device's ID or
  * its QOM path. */
 BkQmpCall bk_qmp_call_set_drive (const char *qdev, const char *node);
+/* As bk_qmp_add_filter() and bk_qmp_add_snapshot(). */
+BkQmpCall bk_qmp_call_add_filter (const char *node, const char *file, const char *scratch);
+BkQmpCall bk_qmp_call_add_snapshot (const char *node, const char *filter);
 
 /* --- queries: @result (transfer full) is the "return" value --- */
 gboolean bk_qmp_query (BkQmpClient *client, const char *command, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

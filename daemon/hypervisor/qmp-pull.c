@@ -319,7 +319,7 @@ export_disk (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable
   g_autofree char *access = bk_run_name (run, "a", disk);
   g_autofree char *iothread = NULL;
   if (!bk_qmp_backend_find_iothread (self, disk->qdev, &iothread, cancellable, error) ||
-      !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
+      (!disk->in_iothread && !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) ||
       !export_nbd (self, run, disk, "l", filter, false, cancellable, error))
     return FALSE;
   const char *id = iothread ? strrchr (iothread, '/') : NULL; /* "/objects/io0" */
@@ -493,7 +493,7 @@ remove_files (const BkRun *run)
     if (g_unlink (path) == 0)
       continue;
     if (errno == EBUSY)
-      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: 'umount -l %s'", path);
+      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: restart the service, or 'umount -l %s'", path);
     else if (errno != ENOENT)
       g_warning ("cannot remove '%s': %s", path, g_strerror (errno));
   }

@@ -4,7 +4,10 @@
  * Two modes:
  *
  * push: a copy-before-write filter goes above each disk while the guest runs; swapping it in for all disks,
- * with the guest stopped for some milliseconds if there are several, is the point in time. What the guest
+ * with the guest stopped for some milliseconds if there are several, is the point in time. Above a disk in an
+ * iothread no node may come while the guest uses it: before 9.0, blockdev-add drains the node that is given as "file"
+ * without its iothread's lock, and if a request is in flight there, QEMU aborts. Its filter and snapshot-access
+ * nodes come while the guest is stopped, which takes the disk out of the iothread. What the guest
  * overwrites from then on is first copied to a scratch file; the job reads the frozen content through a
  * snapshot-access node. When scratch is full or slow the snapshot breaks and the job fails: the guest's
  * writes go on. The target is not in the guest's way at all.
@@ -115,7 +118,7 @@ add_filter (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
   g_autofree char *scratch = bk_run_name (run, "s", disk);
   g_autofree char *filter = bk_run_name (run, "c", disk);
   return add_scratch (self, run, disk, cancellable, error) &&
-         bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
+         (disk->in_iothread || bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error));
 }
 
 static gboolean
@@ -137,16 +140,33 @@ prepare_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError
   return TRUE;
 }
 
+static gboolean
+find_iothreads (BkQmpBackend *self, BkRun *run, bool *any, GCancellable *cancellable, GError **error)
+{
+  *any = false;
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    BkRunDisk *disk = run->disks->pdata[i];
+    g_autofree char *iothread = NULL;
+    if (!bk_qmp_backend_find_iothread (self, disk->qdev, &iothread, cancellable, error))
+      return FALSE;
+    disk->in_iothread = iothread != NULL;
+    *any |= disk->in_iothread;
+  }
+  return TRUE;
+}
+
 gboolean
 bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
   g_autofree char *status = NULL;
+  bool iothreads = false;
   if (!bk_qmp_client_wait_ready (self->client, QUERY_TIMEOUT_MS, cancellable, error) ||
-      !bk_qmp_query_status (self->client, &status, cancellable, error))
+      !bk_qmp_query_status (self->client, &status, cancellable, error) ||
+      (bk_run_is_snapshot (run) && !find_iothreads (self, run, &iothreads, cancellable, error)))
     return FALSE;
   run->guest_running = strcmp (status, "running") == 0;
-  run->stops_guest = run->guest_running && run->disks->len > 1 && bk_run_is_snapshot (run);
+  run->stops_guest = run->guest_running && (run->disks->len > 1 || iothreads) && bk_run_is_snapshot (run);
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
   return prepare_disks (self, run, cancellable, error);
 }
@@ -165,22 +185,39 @@ first_error (const BkQmpCall *calls, unsigned n, GError **error)
   return TRUE;
 }
 
+/* For disks in iothreads: their filters, or with @above, the snapshot-access nodes above those. */
+static unsigned
+add_still_nodes (const BkRun *run, bool above, BkQmpCall *calls)
+{
+  unsigned n = 0;
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = run->disks->pdata[i];
+    g_autofree char *filter = bk_run_name (run, "c", disk);
+    g_autofree char *other = bk_run_name (run, above ? "a" : "s", disk);
+    if (disk->in_iothread)
+      calls[n++] = above ? bk_qmp_call_add_snapshot (other, filter) : bk_qmp_call_add_filter (filter, disk->root, other);
+  }
+  return n;
+}
+
 /* stop, one qom-set for each disk, cont: sent in one piece, so that the guest stands still only as long as
  * QEMU itself needs, and cont is already with QEMU whatever happens to us. */
 static gboolean
 swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   unsigned n = 0;
-  g_autofree BkQmpCall *calls = g_new0 (BkQmpCall, run->disks->len + 2);
+  g_autofree BkQmpCall *calls = g_new0 (BkQmpCall, 3 * run->disks->len + 2);
   g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_stop ();
+  n += add_still_nodes (run, false, calls + n);
   for (unsigned i = 0; i < run->disks->len; i++) {
     const BkRunDisk *disk = run->disks->pdata[i];
     g_ptr_array_add (names, bk_run_name (run, "c", disk));
     g_autofree char *qdev = bk_disk_qdev_path (disk->qdev);
     calls[n++] = bk_qmp_call_set_drive (qdev, names->pdata[i]);
   }
+  n += add_still_nodes (run, true, calls + n);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_cont ();
   int64_t before = g_get_monotonic_time ();
@@ -307,7 +344,7 @@ start_snapshot_disk (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellab
   g_autofree char *filter = bk_run_name (run, "c", disk);
   g_autofree char *access = bk_run_name (run, "a", disk);
   g_autofree char *increment = g_strconcat (run->prefix, "-inc", NULL);
-  if (!bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
+  if ((!disk->in_iothread && !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) ||
       !open_target (self, run, disk, cancellable, error))
     return FALSE;
   g_autoptr (json_object) actions = json_object_new_array ();

@@ -26,6 +26,7 @@ typedef struct {
   char *qdev, *root, *node;
   char *format;
   char *file; /* as QEMU names the image */
+  bool in_iothread; /* noted when the run is prepared */
   uint64_t size;
 
   /* what to copy */
@@ -74,7 +75,7 @@ typedef struct {
   bool compress;
   char *on_source_error, *on_target_error;
   bool guest_running; /* when the run was prepared: cont is sent after stop, also by recovery */
-  bool stops_guest;   /* more than one disk in snapshot mode: stopped for some milliseconds */
+  bool stops_guest;   /* in snapshot mode, with more than one disk, or one in an iothread: stopped for some milliseconds */
   uint64_t pause_us;  /* how long the guest stood still, measured */
   int64_t point_in_time;
   char *qemu_version;

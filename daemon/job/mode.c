@@ -14,6 +14,12 @@ check_pull_target (const BkPlanInput *input, GError **error)
 {
   const BkBackupRequest *request = input->request;
   const char *why = NULL;
+  if (input->dedup && request->compress) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "/compress: repository '%s' is of type dedup and compresses all it takes, at the level it was made with (repo add --compression); leave it out",
+                 input->repository);
+    return FALSE;
+  }
   if (request->target == NULL)
     return TRUE;
   if (request->compress)

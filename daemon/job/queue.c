@@ -23,7 +23,7 @@ entry_free (gpointer data)
 /* --- who is in the way --- */
 
 gboolean
-bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+bk_queue_check_jobs (BkQueue *queue, const BkClaims *claims, GError **error)
 {
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
@@ -39,6 +39,22 @@ bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
     if (key == NULL)
       continue;
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%s is in use by a checkpoint being made or deleted; try again", key);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+{
+  if (!bk_queue_check_jobs (queue, claims, error))
+    return FALSE;
+  for (unsigned i = 0; i < queue->holds->len; i++) {
+    const BkQueueHold *hold = queue->holds->pdata[i];
+    const char *key = bk_claims_refused (claims, hold->claims);
+    if (key == NULL)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%s is in use: %s", key, hold->why);
     return FALSE;
   }
   return TRUE;
@@ -213,6 +229,7 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
+  queue->holds = g_ptr_array_new ();
   queue->settle_seconds = SETTLE_FIRST;
   bk_vm_registry_set_notify (vms, on_vm, queue);
   return queue;
@@ -239,6 +256,8 @@ bk_queue_free (BkQueue *queue)
     g_main_context_iteration (NULL, TRUE);
   g_ptr_array_unref (queue->entries);
   g_ptr_array_unref (queue->short_ops);
+  g_assert (queue->holds->len == 0);
+  g_ptr_array_unref (queue->holds);
   g_free (queue->scratch);
   g_free (queue->exports);
   g_free (queue);

@@ -97,6 +97,15 @@ BkCheckpointInfo *bk_queue_create_checkpoint_finish (BkQueue *queue, GAsyncResul
 void bk_queue_delete_checkpoint_async (BkQueue *queue, const char *id, GAsyncReadyCallback callback, gpointer user_data);
 gboolean bk_queue_delete_checkpoint_finish (BkQueue *queue, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* --- what reads a backup without being a job --- */
+typedef struct BkQueueHold BkQueueHold;
+/* As long as it lasts, no backup is deleted that the image of @disk in @backup stands on: that is CONFLICT, and ends with @why,
+ * which says what to do. In a dedup repository nothing stands on anything, and nothing is held: gc leaves what others read.
+ * CONFLICT: a job has one of them in hand. (transfer full) */
+BkQueueHold *bk_queue_hold_disk (BkQueue *queue, const BkBackupInfo *backup, const char *disk, const char *why, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Before the queue itself goes. */
+void bk_queue_hold_free (BkQueueHold *hold);
+
 /* --- things that need to know of jobs --- */
 /* IDs of unfinished jobs of @vm; (transfer full). */
 GStrv bk_queue_jobs_of_vm (BkQueue *queue, const char *vm);

@@ -190,26 +190,37 @@ static gboolean
 sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *result, GError **error)
 {
   BkChunkSweep swept = { 0 };
-  gboolean ok = bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
+  uint64_t debris = 0;
+  gboolean ok = bk_repository_clear_debris (repository, &debris, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
   result->packs_removed += swept.removed;
   result->packs_rewritten += swept.rewritten;
   result->bytes_freed += swept.freed;
   result->bytes_rewritten += swept.moved;
-  result->debris_removed += swept.debris;
+  result->debris_removed += swept.debris + debris;
   result->packs_in_use = swept.held;
   return ok;
+}
+
+/* The trash as it is left, and the backups. */
+static gboolean
+list_live (BkRepository *repository, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GPtrArray **trash, GPtrArray **records,
+           GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving);
+  *trash = bk_repository_read_trash (repository, true, error);
+  if (*trash == NULL || !empty_trash (repository, *trash, grace_seconds, dry_run, result, error))
+    return FALSE;
+  *records = bk_repository_read_records (repository, true, error);
+  return *records != NULL;
 }
 
 static gboolean
 mark_and_sweep (Mark *mark, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GError **error)
 {
   BkRepository *repository = mark->repository;
-  g_autoptr (GPtrArray) trash = bk_repository_read_trash (repository, true, error);
-  if (trash == NULL || !empty_trash (repository, trash, grace_seconds, dry_run, result, error))
-    return FALSE;
-  /* Behind the trash: what is taken out of it now is in the list of backups. */
-  g_autoptr (GPtrArray) records = bk_repository_read_records (repository, true, error);
-  if (records == NULL)
+  g_autoptr (GPtrArray) trash = NULL;
+  g_autoptr (GPtrArray) records = NULL;
+  if (!list_live (repository, grace_seconds, dry_run, result, &trash, &records, error))
     return FALSE;
   mark->total = records->len + trash->len;
   if (!mark_records (mark, records, error) || !mark_records (mark, trash, error) || !mark_leases (mark, error))

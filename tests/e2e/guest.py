@@ -55,10 +55,11 @@ class Guest:
     .console everything that the guest said, as a file
     """
 
-    def __init__(self, folder, built, accel, sizes=None, ballast=None, pause=0.2, kib=64, keep=40):
+    def __init__(self, folder, built, accel, sizes=None, ballast=None, pause=0.2, kib=64, keep=40, iothreads=()):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.built, self.accel, self.pause = built, accel, pause
+        self.iothreads = iothreads  # disks that have one each
         self.writing = image.Writing(kib=kib, keep=keep, ballast=ballast or {})
         self.qmp = self.folder / "qmp.sock"
         self.spy = self.folder / "spy.sock"
@@ -77,8 +78,10 @@ class Guest:
                     % (self.pause, self.writing.kib, self.writing.keep)]
         yield from ["-chardev", "file,id=console,path=%s" % self.console, "-serial", "chardev:console"]
         for disk, path in self.disks.items():
+            thread = ",iothread=io-%s" % disk if disk in self.iothreads else ""
+            yield from ["-object", "iothread,id=io-%s" % disk] if thread else []
             yield from ["-blockdev", "driver=qcow2,node-name=disk-%s,discard=unmap,file.driver=file,file.discard=unmap,file.filename=%s" % (disk, path),
-                        "-device", "virtio-blk-pci,id=%s,drive=disk-%s" % (disk, disk)]
+                        "-device", "virtio-blk-pci,id=%s,drive=disk-%s%s" % (disk, disk, thread)]
         for path in (self.qmp, self.spy):
             yield from ["-qmp", "unix:%s,server=on,wait=off" % path]
 

@@ -84,7 +84,7 @@ static BkRepositoryVerify *
 verify_all (BkRepository *repository)
 {
   g_autoptr (GError) error = NULL;
-  BkRepositoryVerify *verify = bk_repository_verify (repository, NULL, NULL, 2, NULL, NULL, NULL, &error);
+  BkRepositoryVerify *verify = bk_repository_verify (repository, NULL, NULL, 2, NULL, NULL, NULL, NULL, &error);
   bk_assert_no_error (error);
   ck_assert_ptr_nonnull (verify);
   return verify;

@@ -472,6 +472,8 @@ static const LevelRow dedup_rows[] = {
   { "nothing yet", PULL (NULL), "full", "first backup of this disk in repository 'default'" },
   { "increment", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r"), "incremental", "checkpoint 'c2' is intact", "c2", "c2", "b2" },
   { "newest backup deleted", PULL (NULL, TWO, "b1=full", "c1 c2:r"), "incremental", "'c1'", "c1", "c1 c2", "b1" },
+  { "increment on a copy", PULL (NULL, TWO, "k1<b1=full k2<b2=incremental", "c1 c2:r"), "incremental", "checkpoint 'c2' is intact", "c2", "c2", "k2" },
+  { "only the older is copied", PULL (NULL, TWO, "k1<b1=full", "c1 c2:r"), "incremental", "'c1'", "c1", "c1 c2", "k1" },
   { "no bitmap", PULL (NULL, TWO, TWO_BACKUPS, "c1"), "full", "'c2' is missing", NULL, NULL, "b2" },
   { "full asked for", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'full'"), "full", "full was asked for", NULL, NULL, "b2" },
   { "raw, restarted", PULL ("vda:w", "c1=b1:n", "b1=full", ""), "full", "raw images cannot keep", NULL, NULL, "b1" },
@@ -541,6 +543,7 @@ static const PullRow pull_rows[] = {
   { "'mode': 'pull', 'target': '/t', 'level': 'incremental'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'since': 'c1'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'compress': true", false, true, NULL, "compress goes with mode push", BK_ERROR_INVALID },
+  { "'compress': true", true, true, NULL, "/compress: repository 'default' is of type dedup", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'sync': 'top'", false, true, NULL, "sync 'top' goes with mode push-direct", BK_ERROR_INVALID },
   { "'on_target_error': 'stop'", true, true, NULL, "push-direct only", BK_ERROR_INVALID },
 };
