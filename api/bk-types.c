@@ -52,6 +52,16 @@ static const BkField bk_job_disk_fields[] = {
 };
 STRUCT (BkJobDisk, bk_job_disk, "job disk");
 
+static const BkField bk_quiesce_info_fields[] = {
+  BOOL (BkQuiesceInfo, quiesced, 0),
+  STRING (BkQuiesceInfo, reason, 0),
+  UINT64 (BkQuiesceInfo, file_systems, 0),
+  UINT64 (BkQuiesceInfo, frozen_ms, 0),
+  BOOL (BkQuiesceInfo, thawed, 0),
+  END,
+};
+STRUCT (BkQuiesceInfo, bk_quiesce_info, "freeze of a guest");
+
 static const BkField bk_job_step_fields[] = {
   STRING (BkJobStep, name, BK_FIELD_REQUIRED),
   STRING (BkJobStep, state, BK_FIELD_REQUIRED),
@@ -73,6 +83,7 @@ static const BkField bk_job_info_fields[] = {
   TIME (BkJobInfo, started_at, 0),
   TIME (BkJobInfo, ended_at, 0),
   TIME (BkJobInfo, point_in_time, 0),
+  OBJECT (BkJobInfo, quiesce, bk_quiesce_info_struct, 0),
   STRING (BkJobInfo, step, 0),
   UINT64 (BkJobInfo, speed, 0),
   UINT64 (BkJobInfo, bytes_total, 0),
@@ -106,6 +117,7 @@ static const BkField bk_backup_request_fields[] = {
   WORD (BkBackupRequest, format, bk_formats, 0),
   UINT64 (BkBackupRequest, speed, 0),
   WORD (BkBackupRequest, quiesce, bk_quiesce, 0),
+  STRV (BkBackupRequest, quiesce_mounts, 0),
   BOOL (BkBackupRequest, compress, 0),
   BOOL (BkBackupRequest, force, 0),
   WORD (BkBackupRequest, sync, bk_syncs, 0),
@@ -275,6 +287,7 @@ static const BkField bk_backup_info_fields[] = {
   TIME (BkBackupInfo, point_in_time, BK_FIELD_REQUIRED),
   TIME (BkBackupInfo, completed_at, 0),
   BOOL (BkBackupInfo, guest_running, 0),
+  BOOL (BkBackupInfo, quiesced, 0),
   UINT64 (BkBackupInfo, size, 0),
   UINT64 (BkBackupInfo, bytes_stored, 0),
   BOOL (BkBackupInfo, pinned, BK_FIELD_OMIT_IF_EMPTY),
@@ -325,6 +338,8 @@ static const BkField bk_export_request_fields[] = {
   STRING (BkExportRequest, listen, 0),
   STRING (BkExportRequest, tls, 0),
   UINT64 (BkExportRequest, timeout_seconds, 0),
+  WORD (BkExportRequest, quiesce, bk_quiesce, 0),
+  STRV (BkExportRequest, quiesce_mounts, 0),
   END,
 };
 STRUCT (BkExportRequest, bk_export_request, "export request");
@@ -351,6 +366,7 @@ static const BkField bk_export_info_fields[] = {
   TIME (BkExportInfo, point_in_time, 0),
   TIME (BkExportInfo, expires_at, 0),
   TIME (BkExportInfo, ended_at, 0),
+  OBJECT (BkExportInfo, quiesce, bk_quiesce_info_struct, 0),
   OBJECT (BkExportInfo, error, bk_problem_struct, 0),
   ARRAY (BkExportInfo, disks, bk_export_disk_struct, 0),
   END,

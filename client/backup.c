@@ -65,6 +65,7 @@ static const BkColumn details[] = {
   { "Completed", BK_CELL_TEXT, "completed_at" },
   { "State", BK_CELL_STATE, "state" },
   { "Guest running", BK_CELL_TEXT, "guest_running" },
+  { "Quiesced", BK_CELL_TEXT, "quiesced" },
   { "Mode", BK_CELL_TEXT, "mode" },
   { "Repository", BK_CELL_TEXT, "repository" },
   { "Location", BK_CELL_TEXT, "location" },

@@ -47,6 +47,14 @@ rate_cell (gconstpointer item)
   return job->rate ? g_strdup_printf ("%s/s", rate) : NULL;
 }
 
+/* What the guest has noticed of it, and whether what is stored was at rest. */
+static char *
+quiesce_cell (gconstpointer item)
+{
+  const BkJobInfo *job = item;
+  return bk_output_quiesce (job->quiesce);
+}
+
 static char *
 error_cell (gconstpointer item)
 {
@@ -88,6 +96,7 @@ static const BkColumn details[] = {
   { "Created", BK_CELL_TEXT, "created_at" },
   { "Started", BK_CELL_TEXT, "started_at" },
   { "Point in time", BK_CELL_TEXT, "point_in_time" },
+  { "Quiesced", BK_CELL_TEXT, NULL, quiesce_cell },
   { "Ended", BK_CELL_TEXT, "ended_at" },
   { "Backup", BK_CELL_TEXT, "backup_id" },
   { "Checkpoint", BK_CELL_TEXT, "checkpoint_id" },

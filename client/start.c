@@ -64,6 +64,7 @@ static const BkOption options[] = {
   { "id", BK_OPTION_TEXT, "ID", NULL, "id", false, "your own ID for the job: 1-64 of A-Z a-z 0-9 . _ -" },
   { "speed", BK_OPTION_SIZE, "BYTES/S", NULL, "speed", false, "limit: 10M, 1.5G; 0 is none" },
   { "quiesce", BK_OPTION_WORD, NULL, bk_quiesce, "quiesce", false, "freeze the guest's file systems by its agent" },
+  { "quiesce-mounts", BK_OPTION_LIST, "PATH,...", NULL, "quiesce_mounts", false, "only these mount points of the guest; otherwise all" },
   { "compress", BK_OPTION_FLAG, NULL, NULL, "compress", false, "compress the image" },
   { "force", BK_OPTION_FLAG, NULL, NULL, "force", false, "overwrite an existing target" },
   { "sync", BK_OPTION_WORD, NULL, bk_syncs, "sync", false, "how much of a disk's backing chain is copied" },

@@ -17,6 +17,7 @@ typedef struct {
   const char *exports;      /* folder for sockets of exports */
   bool export;   /* see BkPlanInput */
   bool settling; /* what is left of earlier jobs is being taken away: by the time that the job starts it will be gone */
+  unsigned freeze_limit_ms; /* how long a guest is frozen at most */
 } BkBackupContext;
 
 /* *@store, *@reason, *@info: (out) (optional) (transfer full); *@store is NULL with a target of its own. Errors of

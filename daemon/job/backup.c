@@ -7,6 +7,7 @@
 #include "backup-request.h"
 #include "backup-target.h"
 #include "fsio.h"
+#include "quiesce.h"
 #include "ulid.h"
 
 /* --- its form in the catalog --- */
@@ -69,6 +70,7 @@ bk_backup_init (BkBackup *backup, const BkBackupContext *context, const BkBackup
   backup->repositories = context->repositories;
   backup->scratch = g_strdup (context->scratch);
   backup->scratch_reserve = context->scratch_reserve;
+  backup->freeze_limit_ms = context->freeze_limit_ms;
   backup->exports = g_strdup (context->exports);
   backup->request = bk_struct_copy (&bk_backup_request_struct, request);
   backup->makes_backup = !context->export;
@@ -126,7 +128,7 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
 {
   BkBackup *backup = data;
   BkJobInfo *info = bk_job_info (job);
-  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, backup->exports, !backup->makes_backup, false };
+  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, backup->exports, !backup->makes_backup, false, backup->freeze_limit_ms };
   g_autofree char *reason = NULL;
   BkRun *run = bk_backup_plan (&context, bk_job_catalog (job), backup->request, backup->state, &backup->store, &reason, NULL, error);
   if (run == NULL)
@@ -174,7 +176,25 @@ gboolean
 bk_backup_work_snapshot (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   BkBackup *backup = data;
-  return bk_backend_snapshot (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  if (!bk_run_is_snapshot (backup->run)) /* the instant is that of the start */
+    return bk_backend_snapshot (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  return bk_quiesce_take (backup, bk_backend_snapshot, cancellable, error);
+}
+
+gboolean
+bk_backup_undo_snapshot (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  BkBackup *backup = data;
+  bk_quiesce_undo (backup->run);
+  return TRUE;
+}
+
+static void
+show_quiesce (BkJob *job, const BkBackup *backup)
+{
+  BkJobInfo *info = bk_job_info (job);
+  bk_quiesce_info_free (info->quiesce);
+  info->quiesce = backup->run ? bk_struct_copy (&bk_quiesce_info_struct, backup->run->quiesce) : NULL;
 }
 
 gboolean
@@ -182,6 +202,7 @@ bk_backup_record_instant (BkJob *job, gpointer data, GError **error G_GNUC_UNUSE
 {
   BkBackup *backup = data;
   bk_job_info (job)->point_in_time = backup->run->point_in_time;
+  show_quiesce (job, backup);
   return TRUE;
 }
 
@@ -218,6 +239,7 @@ void
 bk_backup_undone (BkJob *job, gpointer data)
 {
   bk_backup_checkpoint_remove (job, data);
+  show_quiesce (job, data);
   g_clear_pointer (&bk_job_info (job)->backup_id, g_free);
 }
 

@@ -15,6 +15,7 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   char *scratch;
   uint64_t scratch_reserve;
+  unsigned freeze_limit_ms;
   char *exports;
   BkBackupRequest *request;
   bool makes_backup;  /* false: only a point in time, for others to read */
@@ -46,8 +47,10 @@ gboolean bk_backup_record_plan (BkJob *job, gpointer data, GError **error);
  * back. */
 gboolean bk_backup_work_prepare (BkJob *job, gpointer data, GCancellable *cancellable, GError **error);
 gboolean bk_backup_undo_prepare (BkJob *job, gpointer data, GError **error);
-/* "snapshot": the point in time, noted in the job by the step that takes it. */
+/* "snapshot": the point in time, noted in the job by the step that takes it. Undo sees to it that the guest is not left
+ * frozen. */
 gboolean bk_backup_work_snapshot (BkJob *job, gpointer data, GCancellable *cancellable, GError **error);
+gboolean bk_backup_undo_snapshot (BkJob *job, gpointer data, GError **error);
 gboolean bk_backup_record_instant (BkJob *job, gpointer data, GError **error);
 
 /* --- for the kinds --- */

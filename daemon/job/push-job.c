@@ -6,6 +6,7 @@
 #include "backup-progress.h"
 #include "backup-target.h"
 #include "fsio.h"
+#include "quiesce.h"
 
 /* How long the copy's worker sleeps at most: pause and speed take effect within it. */
 #define WAIT_MS 500
@@ -66,7 +67,9 @@ static gboolean
 work_start (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   BkBackup *backup = data;
-  return bk_backend_start (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  if (bk_run_is_snapshot (backup->run))
+    return bk_backend_start (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  return bk_quiesce_take (backup, bk_backend_start, cancellable, error);
 }
 
 /* --- copy --- */
@@ -208,7 +211,7 @@ static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
   { "target", "preparing", work_target, NULL, undo_target },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
-  { "snapshot", "preparing", bk_backup_work_snapshot, NULL, NULL },
+  { "snapshot", "preparing", bk_backup_work_snapshot, NULL, bk_backup_undo_snapshot },
   { "start", "preparing", work_start, bk_backup_record_instant, NULL },
   { "copy", "running", work_copy, NULL, NULL },
   { "release", "finalizing", work_release, NULL, NULL },

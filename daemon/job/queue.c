@@ -7,6 +7,7 @@
 
 #define DEFAULT_MAX_RUNNING 16
 #define DEFAULT_RESERVE (1ull << 30)
+#define DEFAULT_FREEZE_SECONDS 10
 /* Between two attempts to undo a job in a VM that is there: QEMU may have been busy, or refused for once. */
 #define SETTLE_FIRST 2
 #define SETTLE_LAST 300
@@ -209,6 +210,7 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->max_running = options->max_running ? options->max_running : DEFAULT_MAX_RUNNING;
   queue->scratch = g_strdup (options->scratch);
   queue->exports = g_strdup (options->exports);
+  queue->freeze_limit_ms = (options->freeze_seconds ? options->freeze_seconds : DEFAULT_FREEZE_SECONDS) * 1000;
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
   queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);

@@ -18,6 +18,7 @@ static const struct {
   { "JobDisk", &bk_job_disk_struct },
   { "JobStep", &bk_job_step_struct },
   { "BackupRequest", &bk_backup_request_struct },
+  { "QuiesceResult", &bk_quiesce_info_struct },
   { "RestoreRequest", &bk_restore_request_struct },
   { "VerifyRequest", &bk_verify_request_struct },
   { "GcRequest", &bk_gc_request_struct },

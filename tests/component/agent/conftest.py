@@ -74,3 +74,96 @@ def make_guard(tmp_path, agent):
         guard.process.stdout.close()
         print("--- log of the guard:\n%s" % guard.log.read_text(errors="replace"))
         assert "ERROR: " not in guard.log.read_text(errors="replace")  # of a sanitizer
+
+
+# --- the daemon ---
+
+sys.path += [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("user", "faults")]
+
+import daemon as daemon_module  # noqa: E402
+import machine as machine_module  # noqa: E402
+
+LIMIT = 2  # seconds that the daemon lets a guest be frozen
+
+
+class Daemon(daemon_module.Daemon):
+    """With a configuration of the test's."""
+
+    def __init__(self, folder, **keys):
+        super().__init__(folder)
+        self.config = self.folder / "backupd.conf"
+        self.config.write_text("[daemon]\n" + "".join("%s = %s\n" % (key.replace("_", "-"), value) for key, value in keys.items()))
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            arguments = [self.backupd, "--config", self.config, "--state-dir", self.state, "--listen", self.address, "--verbose"]
+            self.process = process.start(arguments, stdout=log, stderr=log, env=daemon_module.environment())
+        process.wait_until(self._answers, 30, "backupd to listen")
+        return self
+
+
+def guard_pids(agent):
+    """Of the guards that speak to this agent."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            words = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
+        except OSError:
+            continue
+        if len(words) > 2 and words[0].endswith(b"thaw-guard") and words[2] == b"unix:" + agent.path.encode():
+            found.append(int(entry))
+    return found
+
+
+class Site:
+    """A running QEMU without a guest, its agent, and a daemon that knows both as "web"."""
+
+    def __init__(self, folder, agent):
+        self.folder, self.agent = folder, agent
+        images = {name: machine_module.make_image(folder / (name + ".qcow2")) for name in ("vda", "vdb")}
+        machine_module.fill(images["vda"])
+        self.vm = machine_module.Machine(folder / "vm", machine_module.disk(images["vda"]) + machine_module.disk(images["vdb"], "vdb"))
+        self.daemon = Daemon(folder / "d", freeze_limit=LIMIT, scratch_reserve="1M")
+
+    def start(self):
+        self.vm.start()
+        self.vm.execute("cont")
+        self.daemon.start()
+        self.ctl("repo", "add", "chains", "--type", "qcow2", "--path", self.folder / "chains")
+        self.ctl("vm", "add", "web", "--qmp", self.vm.qmp, "--agent", self.agent.path)
+        self.daemon.wait_vm("web", "running")
+        return self
+
+    def ctl(self, *arguments, status=0):
+        return self.daemon.ctl(*arguments, status=status)
+
+    def backup(self, *options, status=0):
+        return self.ctl("start", "--vm", "web", *options, "--wait", status=status)
+
+    def begin(self, *options):
+        return self.ctl("start", "--vm", "web", *options)
+
+    def wait_end(self, job, seconds=60):
+        return self.daemon.wait_job(job["id"], lambda found: found["ended_at"], "to end", seconds)
+
+    def close(self):
+        """The daemon's exit status; QEMU must be clean before, and the guest thawed."""
+        status = self.daemon.end()
+        print("--- log of backupd:\n%s" % self.daemon.tail(200))
+        try:
+            assert not self.agent.frozen, "the guest is still frozen"
+            process.wait_until(lambda: not guard_pids(self.agent), 20, "the thaw guards to end")
+            assert not self.vm.leftovers()
+        finally:
+            self.vm.stop()
+        return status
+
+
+@pytest.fixture
+def site(tmp_path, agent):
+    made = Site(tmp_path, agent)
+    try:
+        yield made.start()
+    finally:
+        status = made.close()
+    assert status == 0, "backupd ended with status %d" % status
