@@ -12,6 +12,7 @@ const char *const bk_job_kinds[] = { "backup", "restore", "delete", "verify", "g
 const char *const bk_modes[] = { "auto", "push", "push-direct", "pull", NULL };
 const char *const bk_levels[] = { "auto", "full", "incremental", "differential", NULL };
 const char *const bk_quiesce[] = { "auto", "agent", "none", NULL };
+const char *const bk_hook_failures[] = { "fail", "ignore", NULL };
 const char *const bk_formats[] = { "raw", "qcow2", NULL };
 const char *const bk_syncs[] = { "full", "top", "none", NULL };
 const char *const bk_source_errors[] = { "report", "stop", NULL };
@@ -62,6 +63,17 @@ static const BkField bk_quiesce_info_fields[] = {
 };
 STRUCT (BkQuiesceInfo, bk_quiesce_info, "freeze of a guest");
 
+static const BkField bk_hook_run_fields[] = {
+  STRING (BkHookRun, event, BK_FIELD_REQUIRED),
+  STRING (BkHookRun, state, BK_FIELD_REQUIRED),
+  STRING (BkHookRun, reason, 0),
+  STRING (BkHookRun, output, 0),
+  TIME (BkHookRun, started_at, 0),
+  TIME (BkHookRun, ended_at, 0),
+  END,
+};
+STRUCT (BkHookRun, bk_hook_run, "run of a hook");
+
 static const BkField bk_job_step_fields[] = {
   STRING (BkJobStep, name, BK_FIELD_REQUIRED),
   STRING (BkJobStep, state, BK_FIELD_REQUIRED),
@@ -100,6 +112,7 @@ static const BkField bk_job_info_fields[] = {
   OBJECT (BkJobInfo, error, bk_problem_struct, 0),
   ARRAY (BkJobInfo, disks, bk_job_disk_struct, 0),
   ARRAY (BkJobInfo, steps, bk_job_step_struct, 0),
+  ARRAY (BkJobInfo, hooks, bk_hook_run_struct, 0),
   END,
 };
 STRUCT (BkJobInfo, bk_job_info, "job");
@@ -118,6 +131,8 @@ static const BkField bk_backup_request_fields[] = {
   UINT64 (BkBackupRequest, speed, 0),
   WORD (BkBackupRequest, quiesce, bk_quiesce, 0),
   STRV (BkBackupRequest, quiesce_mounts, 0),
+  STRING (BkBackupRequest, hook, 0),
+  WORD (BkBackupRequest, hook_failure, bk_hook_failures, 0),
   BOOL (BkBackupRequest, compress, 0),
   BOOL (BkBackupRequest, force, 0),
   WORD (BkBackupRequest, sync, bk_syncs, 0),
@@ -340,6 +355,8 @@ static const BkField bk_export_request_fields[] = {
   UINT64 (BkExportRequest, timeout_seconds, 0),
   WORD (BkExportRequest, quiesce, bk_quiesce, 0),
   STRV (BkExportRequest, quiesce_mounts, 0),
+  STRING (BkExportRequest, hook, 0),
+  WORD (BkExportRequest, hook_failure, bk_hook_failures, 0),
   END,
 };
 STRUCT (BkExportRequest, bk_export_request, "export request");

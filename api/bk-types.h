@@ -21,6 +21,7 @@ extern const char *const bk_job_kinds[];    /* backup restore delete verify gc c
 extern const char *const bk_modes[];        /* auto push push-direct pull */
 extern const char *const bk_levels[];       /* auto full incremental differential */
 extern const char *const bk_quiesce[];      /* auto agent none */
+extern const char *const bk_hook_failures[]; /* fail ignore */
 extern const char *const bk_formats[];      /* raw qcow2 */
 extern const char *const bk_syncs[];        /* full top none */
 extern const char *const bk_source_errors[]; /* report stop */
@@ -68,6 +69,17 @@ typedef struct {
 } BkQuiesceInfo;
 BK_TYPE (BkQuiesceInfo, bk_quiesce_info)
 
+/* How a hook went, before or after the point in time. */
+typedef struct {
+  char *event;  /* before, after */
+  char *state;  /* done, failed */
+  char *reason; /* why it failed */
+  char *output; /* the end of what it said */
+  int64_t started_at;
+  int64_t ended_at;
+} BkHookRun;
+BK_TYPE (BkHookRun, bk_hook_run)
+
 typedef struct {
   char *name;
   char *state; /* waiting running done undone failed */
@@ -98,6 +110,7 @@ typedef struct {
   BkProblem *error;
   GPtrArray *disks; /* BkJobDisk */
   GPtrArray *steps; /* BkJobStep, in order */
+  GPtrArray *hooks; /* BkHookRun, in order */
 } BkJobInfo;
 BK_TYPE (BkJobInfo, bk_job_info)
 
@@ -116,6 +129,8 @@ typedef struct {
   uint64_t speed;
   char *quiesce;         /* NULL = auto */
   GStrv quiesce_mounts;  /* in the guest; NULL or empty = all */
+  char *hook;            /* name of a program in the daemon's folder of hooks, or NULL */
+  char *hook_failure;    /* of it before the point in time: NULL = fail */
   bool compress;
   bool force;       /* overwrite an existing target */
   char *sync;       /* NULL = full */
@@ -322,8 +337,10 @@ typedef struct {
   char *listen; /* "unix" (NULL) or "tcp:HOST:PORT" */
   char *tls;    /* folder on the daemon's host with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
   uint64_t timeout_seconds; /* ended as failed after that; 0 = 86400 */
-  char *quiesce;         /* as in BkBackupRequest */
+  char *quiesce;         /* this and the rest: as in BkBackupRequest */
   GStrv quiesce_mounts;
+  char *hook;
+  char *hook_failure;
 } BkExportRequest;
 BK_TYPE (BkExportRequest, bk_export_request)
 

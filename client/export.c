@@ -261,6 +261,8 @@ static const BkOption begin_options[] = {
   { "timeout", BK_OPTION_TIME, "TIME", NULL, "timeout_seconds", false, "end it as failed after 90s, 15m, 2h; otherwise 1d" },
   { "quiesce", BK_OPTION_WORD, NULL, bk_quiesce, "quiesce", false, "freeze the guest's file systems by its agent" },
   { "quiesce-mounts", BK_OPTION_LIST, "PATH,...", NULL, "quiesce_mounts", false, "only these mount points of the guest; otherwise all" },
+  { "hook", BK_OPTION_TEXT, "NAME", NULL, "hook", false, "run this program of the daemon's before and after the point in time" },
+  { "hook-failure", BK_OPTION_WORD, NULL, bk_hook_failures, "hook_failure", false, "when it fails before: fail, or go on" },
   { "id", BK_OPTION_TEXT, "ID", NULL, "id", false, "your own ID for it: 1-64 of A-Z a-z 0-9 . _ -" },
   { NULL },
 };

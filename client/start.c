@@ -65,6 +65,8 @@ static const BkOption options[] = {
   { "speed", BK_OPTION_SIZE, "BYTES/S", NULL, "speed", false, "limit: 10M, 1.5G; 0 is none" },
   { "quiesce", BK_OPTION_WORD, NULL, bk_quiesce, "quiesce", false, "freeze the guest's file systems by its agent" },
   { "quiesce-mounts", BK_OPTION_LIST, "PATH,...", NULL, "quiesce_mounts", false, "only these mount points of the guest; otherwise all" },
+  { "hook", BK_OPTION_TEXT, "NAME", NULL, "hook", false, "run this program of the daemon's before and after the point in time" },
+  { "hook-failure", BK_OPTION_WORD, NULL, bk_hook_failures, "hook_failure", false, "when it fails before: fail, or go on" },
   { "compress", BK_OPTION_FLAG, NULL, NULL, "compress", false, "compress the image" },
   { "force", BK_OPTION_FLAG, NULL, NULL, "force", false, "overwrite an existing target" },
   { "sync", BK_OPTION_WORD, NULL, bk_syncs, "sync", false, "how much of a disk's backing chain is copied" },

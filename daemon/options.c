@@ -73,6 +73,18 @@ read_freeze_limit (BkOptions *options, GKeyFile *file, const char *key, GError *
   return read_number (file, key, 60, &options->freeze_seconds, error);
 }
 
+static gboolean
+read_hooks_dir (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_path (file, key, &options->hooks_dir, error);
+}
+
+static gboolean
+read_hook_timeout (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_number (file, key, 3600, &options->hook_seconds, error);
+}
+
 /* At once is one second: a second ago is long gone when somebody asks for a gc. */
 static gboolean
 read_trash_days (BkOptions *options, GKeyFile *file, const char *key, GError **error)
@@ -90,8 +102,9 @@ read_trash_days (BkOptions *options, GKeyFile *file, const char *key, GError **e
 }
 
 /* Twice in the same order: names alone are what others ask for. */
-static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", "freeze-limit", NULL };
-static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days, read_freeze_limit };
+static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", "freeze-limit", "hooks-dir", "hook-timeout", NULL };
+static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days, read_freeze_limit, read_hooks_dir,
+                                    read_hook_timeout };
 G_STATIC_ASSERT (G_N_ELEMENTS (keys) == G_N_ELEMENTS (readers) + 1);
 
 const char *const *
@@ -310,6 +323,7 @@ bk_options_free (BkOptions *options)
   g_free (options->state_dir);
   g_free (options->scratch_dir);
   g_free (options->export_dir);
+  g_free (options->hooks_dir);
   g_strfreev (options->listen);
   g_free (options);
 }

@@ -29,6 +29,7 @@ check_words (const BkBackupRequest *request, GError **error)
     { "level", request->level, bk_levels },
     { "format", request->format, bk_formats },
     { "quiesce", request->quiesce, bk_quiesce },
+    { "hook_failure", request->hook_failure, bk_hook_failures },
     { "sync", request->sync, bk_syncs },
     { "on_source_error", request->on_source_error, bk_source_errors },
     { "on_target_error", request->on_target_error, bk_target_errors },

@@ -94,6 +94,8 @@ bk_export_job_backup_request (const BkExportRequest *request)
   wanted->mode = g_strdup ("pull");
   wanted->quiesce = g_strdup (request->quiesce);
   wanted->quiesce_mounts = g_strdupv (request->quiesce_mounts);
+  wanted->hook = g_strdup (request->hook);
+  wanted->hook_failure = g_strdup (request->hook_failure);
   return wanted;
 }
 
@@ -346,6 +348,8 @@ progress (BkJob *job, gpointer data)
   Export *export = data;
   BkJobInfo *info = bk_job_info (job);
   bk_backup_progress_update (info, backup->run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, backup);
   info->bytes_total = 0; /* what others read is not known */
   /* Also of one that is taken up again. */
   if (g_strcmp0 (info->step, "ready") == 0 && g_atomic_int_get (&export->ending) == OPEN)

@@ -352,6 +352,8 @@ progress (BkJob *job, gpointer data)
 {
   Pull *pull = data;
   bk_backup_progress_update (bk_job_info (job), pull->backup.run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, &pull->backup);
 }
 
 static const BkStep steps[] = {

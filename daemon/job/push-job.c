@@ -6,7 +6,6 @@
 #include "backup-progress.h"
 #include "backup-target.h"
 #include "fsio.h"
-#include "quiesce.h"
 
 /* How long the copy's worker sleeps at most: pause and speed take effect within it. */
 #define WAIT_MS 500
@@ -64,12 +63,12 @@ undo_target (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
 }
 
 static gboolean
-work_start (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+work_start (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   BkBackup *backup = data;
   if (bk_run_is_snapshot (backup->run))
     return bk_backend_start (bk_vm_backend (backup->vm), backup->run, cancellable, error);
-  return bk_quiesce_take (backup, bk_backend_start, cancellable, error);
+  return bk_backup_take_instant (job, backup, bk_backend_start, cancellable, error);
 }
 
 /* --- copy --- */
@@ -205,6 +204,8 @@ progress (BkJob *job, gpointer data)
 {
   BkBackup *backup = data;
   bk_backup_progress_update (bk_job_info (job), backup->run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, backup);
 }
 
 static const BkStep steps[] = {

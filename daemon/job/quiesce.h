@@ -16,7 +16,6 @@
 /* Notes in @run what is to be done. @agent: address of the VM's, or NULL. Pure. INVALID. */
 gboolean bk_quiesce_plan (BkRun *run, const BkBackupRequest *request, const char *agent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-typedef gboolean (*BkTakeInstant) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 /* Calls @take, which takes the instant, with the guest frozen as is planned. Worker threads. FAILED: it was not. */
 gboolean bk_quiesce_take (BkBackup *backup, BkTakeInstant take, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

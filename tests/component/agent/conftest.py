@@ -118,12 +118,12 @@ def guard_pids(agent):
 class Site:
     """A running QEMU without a guest, its agent, and a daemon that knows both as "web"."""
 
-    def __init__(self, folder, agent):
+    def __init__(self, folder, agent, **keys):
         self.folder, self.agent = folder, agent
         images = {name: machine_module.make_image(folder / (name + ".qcow2")) for name in ("vda", "vdb")}
         machine_module.fill(images["vda"])
         self.vm = machine_module.Machine(folder / "vm", machine_module.disk(images["vda"]) + machine_module.disk(images["vdb"], "vdb"))
-        self.daemon = Daemon(folder / "d", freeze_limit=LIMIT, scratch_reserve="1M")
+        self.daemon = Daemon(folder / "d", freeze_limit=LIMIT, scratch_reserve="1M", **keys)
 
     def start(self):
         self.vm.start()
@@ -160,10 +160,17 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path, agent):
-    made = Site(tmp_path, agent)
-    try:
-        yield made.start()
-    finally:
-        status = made.close()
-    assert status == 0, "backupd ended with status %d" % status
+def make_site(tmp_path, agent):
+    """Makes the one site, with these keys in the daemon's configuration."""
+    sites = []
+
+    def make(**keys):
+        sites.append(Site(tmp_path, agent, **keys))
+        return sites[0].start()
+    yield make
+    assert sites[0].close() == 0, "backupd did not end well"
+
+
+@pytest.fixture
+def site(make_site):
+    return make_site()
