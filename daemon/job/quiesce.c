@@ -42,6 +42,7 @@ bk_quiesce_plan (BkRun *run, const BkBackupRequest *request, const char *agent, 
 typedef struct {
   BkBackup *backup;
   BkFreeze *freeze; /* NULL: the guest is not frozen by us */
+  bool asked;       /* the backend has come to the instant */
 } Quiesce;
 
 static void
@@ -72,6 +73,7 @@ before_instant (gpointer data, GCancellable *cancellable, GError **error)
   Quiesce *quiesce = data;
   BkRun *run = quiesce->backup->run;
   g_autoptr (GError) refusal = NULL;
+  quiesce->asked = true;
   if (freeze (quiesce, cancellable, &refusal))
     return TRUE;
   if (quiesce->freeze)
@@ -126,6 +128,11 @@ bk_quiesce_take (BkBackup *backup, BkTakeInstant take, GCancellable *cancellable
   run->instant = &instant;
   gboolean ok = take (backend, run, cancellable, error);
   run->instant = NULL;
+  if (!quiesce.asked) { /* as with a VM that is shut off */
+    run->may_be_frozen = false;
+    if (ok)
+      set_reason (run, "no guest was there to be frozen");
+  }
   return ok && check_held (run, error);
 }
 
