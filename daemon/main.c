@@ -68,6 +68,9 @@ run (const BkOptions *options, GError **error)
     .scratch_reserve = options->scratch_reserve,
     .exports = options->export_dir,
     .trash_seconds = options->trash_seconds,
+    .freeze_seconds = options->freeze_seconds,
+    .hooks_dir = options->hooks_dir,
+    .hook_seconds = options->hook_seconds,
   };
   g_autoptr (BkQueue) queue = bk_queue_new (catalog, vms, repositories, events, &queue_options);
   if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||

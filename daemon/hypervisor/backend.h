@@ -87,7 +87,9 @@ gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cance
 
 /* Takes the point in time of all disks at one instant, and notes it in the run. The caller has recorded that
  * the guest may be stopped (run->stops_guest). A disk that cannot be snapshot fails the whole call.
- * In direct mode: nothing but the note; the instant is that of start. */
+ * In direct mode: nothing but the note; the instant is that of start.
+ * Whichever takes the instant calls bk_run_before_instant() with all else done and all locks held, and
+ * bk_run_after_instant() at once when it is over: in between the guest may be frozen. */
 gboolean bk_backend_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Opens the targets and starts the copy. A disk whose target cannot be opened is marked failed and left out in

@@ -220,10 +220,14 @@ swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GErr
   n += add_still_nodes (run, true, calls + n);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_cont ();
-  int64_t before = g_get_monotonic_time ();
-  run->point_in_time = g_get_real_time ();
-  gboolean ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
-  run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+  gboolean ok = bk_run_before_instant (run, cancellable, error);
+  if (ok) {
+    int64_t before = g_get_monotonic_time ();
+    run->point_in_time = g_get_real_time ();
+    ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
+    run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+    bk_run_after_instant (run);
+  }
   ok = ok && first_error (calls, n, error);
   for (unsigned i = 0; i < n; i++)
     bk_qmp_call_clear (&calls[i]);
@@ -407,8 +411,12 @@ start_direct (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
     BkRunDisk *disk = run->disks->pdata[i];
     add_backup (actions, run, disk, disk->node, increment);
   }
+  if (!bk_run_before_instant (run, cancellable, error))
+    return FALSE;
   run->point_in_time = g_get_real_time ();
-  if (!bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error))
+  gboolean started = bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+  bk_run_after_instant (run);
+  if (!started)
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];

@@ -67,6 +67,14 @@ typedef struct {
 } BkRunDisk;
 BK_TYPE (BkRunDisk, bk_run_disk)
 
+/* What a backend calls around the instant of the point in time, as close to it as it can: between the two calls the guest
+ * may stand still. */
+typedef struct {
+  gboolean (*before) (gpointer data, GCancellable *cancellable, GError **error); /* FALSE: there is to be no point in time */
+  void (*after) (gpointer data); /* also when the instant failed, but not when before did */
+  gpointer data;
+} BkInstant;
+
 typedef struct {
   char *prefix;
   char *mode;    /* push, push-direct, pull */
@@ -81,6 +89,13 @@ typedef struct {
   char *qemu_version;
   GPtrArray *disks; /* BkRunDisk */
 
+  /* freezing the guest's file systems */
+  char *agent;         /* address (agent.h); NULL = the guest is not to be frozen */
+  GStrv quiesce_mounts;
+  bool must_quiesce;   /* else the backup fails */
+  bool may_be_frozen;  /* from the plan on, until it is known that the guest is thawed; undo sees to it */
+  BkQuiesceInfo *quiesce; /* what is known of it */
+
   /* mode pull: what is asked for */
   char *export_folder; /* for sockets and mount points: one for all runs of a VM, and of no other; only for us (0700); with a short path */
   bool export;         /* for a third party, who may stall and must not hurt the VM */
@@ -91,6 +106,8 @@ typedef struct {
   char *nbd_address; /* "unix:PATH" or "tcp:HOST:PORT": where readers connect to */
   char *nbd_tls;     /* what they have to speak there: "psk", "x509" (both sides show certificates) or NULL */
   char *nbd_server;  /* socket of QEMU's own NBD server */
+
+  const BkInstant *instant; /* not in the JSON form, (transfer none); NULL = nothing is to be called */
 
   /* not in the JSON form: for stall detection */
   bool user_paused;
@@ -105,6 +122,10 @@ BK_TYPE (BkRun, bk_run)
 bool bk_run_is_snapshot (const BkRun *run);
 bool bk_run_is_pull (const BkRun *run);
 bool bk_run_disk_is_nbd (const BkRunDisk *disk); /* its target */
+
+/* For backends: see BkInstant. Worker threads. */
+gboolean bk_run_before_instant (const BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void bk_run_after_instant (const BkRun *run);
 
 /* "PREFIX-ROLEINDEX"; (transfer full) */
 char *bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk);

@@ -3,6 +3,8 @@
 
 #include "backup-request.h"
 #include "fsio.h"
+#include "hook.h"
+#include "quiesce.h"
 #include "target-check.h"
 
 #include <string.h>
@@ -97,7 +99,8 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)) ||
+  g_autofree char *agent = bk_vm_agent (context->vm);
+  if (run == NULL || !bk_quiesce_plan (run, request, agent, error) || !bk_hook_check (request, context->hooks_dir, error) || (!context->settling && !check_not_in_use (run, state, error)) ||
       !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)

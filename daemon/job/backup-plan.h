@@ -17,6 +17,9 @@ typedef struct {
   const char *exports;      /* folder for sockets of exports */
   bool export;   /* see BkPlanInput */
   bool settling; /* what is left of earlier jobs is being taken away: by the time that the job starts it will be gone */
+  unsigned freeze_limit_ms; /* how long a guest is frozen at most */
+  const char *hooks_dir;    /* NULL = there are no hooks */
+  unsigned hook_seconds;    /* how long one may run */
 } BkBackupContext;
 
 /* *@store, *@reason, *@info: (out) (optional) (transfer full); *@store is NULL with a target of its own. Errors of

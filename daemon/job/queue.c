@@ -7,6 +7,8 @@
 
 #define DEFAULT_MAX_RUNNING 16
 #define DEFAULT_RESERVE (1ull << 30)
+#define DEFAULT_FREEZE_SECONDS 10
+#define DEFAULT_HOOK_SECONDS 60
 /* Between two attempts to undo a job in a VM that is there: QEMU may have been busy, or refused for once. */
 #define SETTLE_FIRST 2
 #define SETTLE_LAST 300
@@ -225,6 +227,9 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->max_running = options->max_running ? options->max_running : DEFAULT_MAX_RUNNING;
   queue->scratch = g_strdup (options->scratch);
   queue->exports = g_strdup (options->exports);
+  queue->hooks_dir = g_strdup (options->hooks_dir);
+  queue->hook_seconds = options->hook_seconds ? options->hook_seconds : DEFAULT_HOOK_SECONDS;
+  queue->freeze_limit_ms = (options->freeze_seconds ? options->freeze_seconds : DEFAULT_FREEZE_SECONDS) * 1000;
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
   queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
@@ -260,6 +265,7 @@ bk_queue_free (BkQueue *queue)
   g_ptr_array_unref (queue->holds);
   g_free (queue->scratch);
   g_free (queue->exports);
+  g_free (queue->hooks_dir);
   g_free (queue);
 }
 

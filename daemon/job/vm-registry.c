@@ -68,6 +68,12 @@ bk_vm_backend (BkVm *vm)
   return vm->backend;
 }
 
+char *
+bk_vm_agent (BkVm *vm)
+{
+  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
+}
+
 static const char *
 state_of (BkLink link, const char *run_state)
 {

@@ -17,6 +17,8 @@ static const char run_text[] =
     "\"estimated\": 5, \"export_name\": \"x\", \"dirty_context\": \"d\", \"frozen_path\": \"/f\", \"canary_path\": \"/k\", \"map_export\": \"m\", "
     "\"state\": \"running\", \"error\": { \"code\": \"failed\", \"message\": \"m\" }, "
     "\"bytes_total\": 6, \"bytes_transferred\": 7, \"bytes_zero\": 8, \"bytes_stored\": 9, \"bytes_different\": 10, \"bytes_new\": 11 } ], "
+    "\"agent\": \"unix:\\/q\", \"quiesce_mounts\": [ \"\\/m\" ], \"must_quiesce\": true, \"may_be_frozen\": true, \"quiesce\": { "
+    "\"quiesced\": true, \"reason\": \"r\", \"file_systems\": 12, \"frozen_ms\": 13, \"thawed\": true }, "
     "\"export_folder\": \"/e\", \"export\": true, \"nbd_listen\": \"tcp:h:1\", \"tls\": \"/k\", \"nbd_address\": \"unix:/a\", "
     "\"nbd_tls\": \"psk\", \"nbd_server\": \"/s\" }";
 

@@ -310,7 +310,8 @@ static const RefusalRow refusal_rows[] = {
   { "'format': 'raw'", NULL, BK_ERROR_INVALID, "format raw does not go with a repository" },
   { "'compress': true, 'target': '/t', 'format': 'raw'", NULL, BK_ERROR_INVALID, "compress" },
   { "'compress': true, 'target': 'nbd://h/e'", NULL, BK_ERROR_INVALID, "compress" },
-  { "'quiesce': 'agent'", NULL, BK_ERROR_INVALID, "guest agent is not supported yet" },
+  { "'quiesce': 'none', 'quiesce_mounts': ['/']", NULL, BK_ERROR_INVALID, "quiesce auto or agent" },
+  { "'quiesce_mounts': ['/', '']", NULL, BK_ERROR_INVALID, "mount points in the guest" },
   { "'mode': 'pull'", NULL, BK_ERROR_INVALID, "repository 'default', which is of type qcow2" },
   { "'on_source_error': 'stop'", NULL, BK_ERROR_INVALID, "push-direct only" },
   { "'on_target_error': 'enospc'", NULL, BK_ERROR_INVALID, "on_target_error 'enospc' goes with mode push-direct only" },
@@ -364,7 +365,7 @@ END_TEST
 START_TEST (takes_what_can_be)
 {
   static const char *const requests[] = {
-    "'quiesce': 'none'", "'quiesce': 'auto'", "'repository': 'default'", "'format': 'qcow2'", "'compress': true",
+    "'quiesce': 'none'", "'quiesce': 'auto'", "'quiesce': 'agent', 'quiesce_mounts': ['/', 'C:\\\\']", "'repository': 'default'", "'format': 'qcow2'", "'compress': true",
     "'on_target_error': 'report', 'on_source_error': 'report'", "'target': '/t', 'format': 'raw'",
     "'target': '/t', 'compress': true", "'target': 'nbd+unix:///vda?socket=/run/x'", "'sync': 'full'",
     "'on_target_error': 'enospc', 'on_source_error': 'stop', 'mode': 'push-direct'",
