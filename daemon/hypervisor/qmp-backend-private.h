@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (up to the point in time
+ * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-common.c (what all need), qmp-push.c (up to the point in time
  * and the begin of the copy), qmp-copy.c (while it copies), qmp-pull.c (what a pull does instead), qmp-nbd.c (the
  * server that pulls share), qmp-sweep.c (the way back).
  */
@@ -35,6 +35,9 @@ void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
 /* The iothread (QOM path) of the guest device @qdev or of the controller that it is on; *@iothread is NULL when there
  * is none. (transfer full) */
 gboolean bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error);
+
+/* The same for all @disks (BkDisk): sets their member. */
+gboolean bk_qmp_backend_add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error);
 
 /* The QEMU that was connected last is no more. Any thread. */
 bool bk_qmp_backend_vm_has_ended (BkQmpBackend *self);
