@@ -16,6 +16,7 @@
 typedef struct {
   BkBackend base;
   BkQmpClient *client;
+  bool storage_daemon; /* it is one of ours, and no VM: it opens files by itself, and may be killed */
   /* Held over each sequence that changes the block graph or drains it, so that two jobs of one VM do not meet
    * in the middle of one. Never held while a copy runs. */
   GMutex graph;
@@ -80,6 +81,9 @@ gboolean bk_qmp_copy_pause (BkBackend *backend, BkRun *run, bool pause, GError *
 gboolean bk_qmp_copy_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
 gboolean bk_qmp_copy_close (BkBackend *backend, BkRun *run, GError **error);
 
+/* The actions by which one bitmap of @disk goes; its bits go to @parent where there is a sound one. @node: that of the disk. NULL: it is
+ * not there. Pure. (transfer full) */
+json_object *bk_qmp_sweep_fold (const BkDisk *disk, const char *node, const char *bitmap, const char *parent, bool newest, bool *merged);
 gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);
 gboolean bk_qmp_sweep_checkpoint_create (BkBackend *backend, BkRun *run, GError **error);

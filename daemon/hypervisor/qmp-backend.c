@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qmp-backend-private.h"
 
+#include <string.h>
+
 static BkLink
 link_of (BkQmpState state)
 {
@@ -74,6 +76,23 @@ qmp_link (BkBackend *backend, char **reason, char **version)
   return link_of (bk_qmp_client_state (self->client));
 }
 
+static bool
+qmp_is_off (BkBackend *backend)
+{
+  return bk_qmp_client_is_refused (((BkQmpBackend *)backend)->client);
+}
+
+/* Of a file that QEMU was told by a path of its own folder. NULL for what is no file. (transfer full) */
+static char *
+absolute_path (const char *file, pid_t pid)
+{
+  if (g_path_is_absolute (file))
+    return g_str_has_prefix (file, "/dev/fdset/") ? NULL : g_strdup (file);
+  g_autofree char *link = g_strdup_printf ("/proc/%d/cwd", (int)pid);
+  g_autofree char *folder = *file == '\0' || strchr (file, ':') || pid <= 0 ? NULL : g_file_read_link (link, NULL);
+  return folder ? g_build_filename (folder, file, NULL) : NULL;
+}
+
 static BkVmState *
 qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
 {
@@ -93,9 +112,11 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   state->snapshot_push = features.snapshot_push;
   state->no_pull = bk_qmp_pull_obstacle (&features);
   state->pull = state->no_pull == NULL;
-  for (unsigned i = 0; state->pull && i < state->disks->len; i++) {
+  pid_t pid = bk_qmp_client_peer_pid (self->client);
+  for (unsigned i = 0; i < state->disks->len; i++) {
     BkDisk *disk = state->disks->pdata[i];
-    disk->no_pull = bk_qmp_pull_disk_obstacle (&features, state->status, bk_qmp_client_peer_pid (self->client), disk);
+    disk->no_pull = state->pull ? bk_qmp_pull_disk_obstacle (&features, state->status, pid, disk) : NULL;
+    disk->path = absolute_path (disk->file, pid);
   }
   return g_steal_pointer (&state);
 }
@@ -106,6 +127,7 @@ static const BkBackendOps qmp_ops = {
   .disconnect = qmp_disconnect,
   .free = qmp_free,
   .link = qmp_link,
+  .is_off = qmp_is_off,
   .inspect = qmp_inspect,
   .prepare = bk_qmp_push_prepare,
   .snapshot = bk_qmp_push_snapshot,

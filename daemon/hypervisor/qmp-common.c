@@ -8,6 +8,7 @@
 #include "nbd-uri.h"
 #include "pid.h"
 
+#include <signal.h>
 #include <string.h>
 
 /* A VM that is just being reconnected to is worth a short wait, one that is off is not. */
@@ -48,6 +49,10 @@ bk_qmp_backend_cut_targets (BkQmpBackend *self, const BkRun *run, const char *wh
   g_autofree char *targets = g_strconcat (run->prefix, "-t", NULL);
   g_autoptr (GError) error = NULL;
   g_warning ("%s: %s; closing its NBD targets", run->prefix, why);
+  if (self->storage_daemon) { /* it has nothing else to do */
+    kill (bk_qmp_client_peer_pid (self->client), SIGKILL);
+    return;
+  }
   g_mutex_lock (&self->sockets_lock);
   g_hash_table_foreach (self->sockets, shut_down, targets);
   g_mutex_unlock (&self->sockets_lock);
@@ -145,13 +150,20 @@ bk_qmp_backend_vm_has_ended (BkQmpBackend *self)
   return pid > 0 && bk_qmp_client_state (self->client) != BK_QMP_READY && bk_pid_has_ended (pid);
 }
 
+/* Or nobody has listened so far. */
+static bool
+seems_off (BkQmpBackend *self)
+{
+  return bk_qmp_backend_vm_has_ended (self) || bk_qmp_client_is_refused (self->client);
+}
+
 gboolean
 bk_qmp_backend_wait_ready (BkQmpBackend *self, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GError) off = NULL;
-  if (!bk_qmp_backend_vm_has_ended (self) || bk_qmp_client_wait_ready (self->client, OFF_TIMEOUT_MS, cancellable, &off))
+  if (!seems_off (self) || bk_qmp_client_wait_ready (self->client, OFF_TIMEOUT_MS, cancellable, &off))
     return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
-  if (!bk_qmp_backend_vm_has_ended (self)) /* another one is connecting */
+  if (!seems_off (self)) /* another one is connecting */
     return bk_qmp_client_wait_ready (self->client, READY_TIMEOUT_MS, cancellable, error);
   g_propagate_error (error, g_steal_pointer (&off));
   return FALSE;

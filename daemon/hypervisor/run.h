@@ -8,6 +8,7 @@
  *   PREFIX-a0  snapshot-access         PREFIX-t0   target        PREFIX-tf0 its file
  *   PREFIX-f0  a direct job's filter   PREFIX-j0   the job       PREFIX-inc the temporary bitmap
  *   PREFIX-m0  an empty node or image that carries PREFIX-inc where the disk's own nodes cannot
+ *   PREFIX-o0  the image of a VM that is shut off, read       PREFIX-w0  the same for a moment, to write bitmaps
  * and, of exports, PREFIX-x0 (the frozen content), PREFIX-k0 (the canary), PREFIX-l0 (the lock), PREFIX-m0: qmp-pull.c
  *
  * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
@@ -26,6 +27,7 @@ typedef struct {
   char *qdev, *root, *node;
   char *format;
   char *file; /* as QEMU names the image */
+  char *path; /* offline: the image */
   uint64_t size;
 
   /* what to copy */
@@ -73,6 +75,8 @@ typedef struct {
   uint64_t speed;
   bool compress;
   char *on_source_error, *on_target_error;
+  bool offline; /* the VM is shut off: a storage daemon of ours reads the images, and nobody stops for it: offline-run.c */
+  GStrv watches; /* offline: what proves that nobody has changed them since the point in time: image-watch.h */
   bool guest_running; /* when the run was prepared: cont is sent after stop, also by recovery */
   bool stops_guest;   /* more than one disk in snapshot mode: stopped for some milliseconds */
   uint64_t pause_us;  /* how long the guest stood still, measured */
