@@ -28,8 +28,11 @@
  * An export is a pull whose disks others read. It is full, but for --since: then it offers the changes since that
  * checkpoint, and is full, with the reason, for a disk where they are not known.
  *
+ * A VM that is shut off (vm->offline) is read from its images: no scratch space is needed, and no guest waits. A disk whose image
+ * cannot be read is INVALID, with the reason.
+ *
  * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
- * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
+ * disk gets none, nor one of a VM that is shut off where it cannot be persistent. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
  * exists, is sound and records. stale_bitmaps are bitmaps of ours (by the checkpoints given, or by name
  * "bkd-INSTANCE-cp-") on the disk that are inconsistent, or that none of the checkpoints knows.
  */
