@@ -395,11 +395,54 @@ undo_work (gpointer user_data)
 }
 
 static void
+reset_steps (BkJob *job)
+{
+  GPtrArray *rows = job->record->info->steps;
+  for (unsigned i = 0; i < rows->len; i++) {
+    BkJobStep *row = rows->pdata[i];
+    g_free (row->state);
+    row->state = g_strdup ("waiting");
+    row->started_at = row->ended_at = 0;
+  }
+}
+
+/* The row is that of a job that has just been started. */
+static void
+begin_again (BkJob *job)
+{
+  BkJobInfo *info = job->record->info;
+  g_message ("job %s: begins anew after: %s", info->id, info->error->message);
+  g_clear_pointer (&info->error, bk_problem_free);
+  job->undoing = false;
+  job->partial = false;
+  job->step = 0;
+  reset_steps (job);
+  set_state (job, "preparing");
+  set_step (job, job->kind->steps[0].name);
+  store_or_warn (job);
+  run_step (job);
+}
+
+static bool
+is_worth_another_try (BkJob *job)
+{
+  if (!job->ok || job->cancelled || bk_job_is_over (job) || job->kind->again == NULL)
+    return false;
+  if (job->kind->undone)
+    job->kind->undone (job, job->data);
+  return job->kind->again (job, job->data);
+}
+
+static void
 undo_done (gpointer user_data)
 {
   g_autoptr (BkJob) job = user_data;
   job->working = false;
-  if (!job->detached)
+  if (job->detached)
+    return;
+  if (is_worth_another_try (job))
+    begin_again (job);
+  else
     end_undone (job, job->ok);
 }
 
