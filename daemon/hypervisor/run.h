@@ -12,7 +12,8 @@
  * and, of exports, PREFIX-x0 (the frozen content), PREFIX-k0 (the canary), PREFIX-l0 (the lock), PREFIX-m0: qmp-pull.c
  *
  * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
- * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER".
+ * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER-INDEX": no
+ * two of them have one name, so that images which change places cannot be taken for each other.
  *
  * One owner at a time: the main thread between steps, the step's worker during a step. The counters of
  * BkRunDisk are atomic and may be read meanwhile.

@@ -329,7 +329,7 @@ bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, 
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)
-      disk->bitmap = g_strdup_printf ("bkd-%s-cp-%" G_GUINT64_FORMAT, instance, number);
+      disk->bitmap = g_strdup_printf ("bkd-%s-cp-%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, instance, number, disk->index);
     if (!name_target (disk, request, run->disks->len, folder, error))
       return FALSE;
   }

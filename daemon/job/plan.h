@@ -59,7 +59,7 @@ typedef struct {
  * INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
 BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER" for disks that
+/* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER-INDEX" for disks that
  * shall have one (persistent or not), targets. With a repository, targets are FOLDER/DISK.qcow2 and backing is
  * "../PARENT/DISK.qcow2"; NULL in one of type dedup; else the request's target: one disk: the path, device or URI itself; several:
  * TARGET/DISK.FORMAT, or for an NBD URI the text "{disk}" in it replaced (INVALID when it has none). */

@@ -769,7 +769,8 @@ check_targets (const TargetRow *row)
     ck_assert_str_eq (disk->target, row->targets[i]);
     ck_assert_str_eq (disk->target_driver, row->driver);
     ck_assert_str_eq (disk->target_format, row->format);
-    ck_assert_str_eq (disk->bitmap, "bkd-" CASE_INSTANCE "-cp-42");
+    g_autofree char *bitmap = g_strdup_printf ("bkd-" CASE_INSTANCE "-cp-42-%u", i);
+    ck_assert_str_eq (disk->bitmap, bitmap);
     ck_assert_ptr_null (disk->backing);
   }
 }
