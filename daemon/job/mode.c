@@ -111,12 +111,13 @@ choose (const BkPlanInput *input, char **reason, GError **error)
   return pull || input->dedup || input->export ? choose_pull (input, reason, error) : choose_push (input, reason);
 }
 
-/* Whatever the mode: it says who reads, and from what. */
+/* Whatever the mode: it says who reads, and from what. A disk that it was given since then is not among them. */
 static char *
-tell_shut_off (const char *reason)
+tell_shut_off (const BkVmState *vm, const char *reason)
 {
-  static const char text[] = "the VM is shut off: its images are read by a qemu-storage-daemon of ours";
-  return reason ? g_strdup_printf ("%s; %s", text, reason) : g_strdup (text);
+  g_autofree char *when = bk_time_format (vm->recorded_at);
+  return g_strdup_printf ("the VM is shut off: the images of the disks that it was seen with at %s are read by a qemu-storage-daemon of ours%s%s", when,
+                          reason ? "; " : "", reason ? reason : "");
 }
 
 const char *
@@ -126,6 +127,6 @@ bk_mode_choose (const BkPlanInput *input, char **reason, GError **error)
   *reason = NULL;
   const char *mode = choose (input, &why, error);
   if (mode)
-    *reason = input->vm->offline ? tell_shut_off (why) : g_steal_pointer (&why);
+    *reason = input->vm->offline ? tell_shut_off (input->vm, why) : g_steal_pointer (&why);
   return mode;
 }

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/un.h>
 
+/* QEMU does not tell when a disk is plugged in; one that is gone from record when the VM is shut off is not backed up. */
+#define LOOK_SECONDS 600
+
 #define PATH_LIMIT (sizeof (((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 struct BkVm {
@@ -23,6 +26,7 @@ struct BkVmRegistry {
   BkCatalog *catalog;
   BkEventRing *events;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
+  unsigned timer;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -242,9 +246,22 @@ bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events)
 void
 bk_vm_registry_free (BkVmRegistry *registry)
 {
+  g_clear_handle_id (&registry->timer, g_source_remove);
   g_ptr_array_unref (registry->vms);
   g_free (registry->folder);
   g_free (registry);
+}
+
+static gboolean
+look_at_all (gpointer user_data)
+{
+  BkVmRegistry *registry = user_data;
+  for (unsigned i = 0; i < registry->vms->len; i++) {
+    BkVm *vm = registry->vms->pdata[i];
+    if (vm->link == BK_LINK_READY)
+      look_by_itself (vm);
+  }
+  return G_SOURCE_CONTINUE;
 }
 
 void
@@ -252,6 +269,8 @@ bk_vm_registry_set_folder (BkVmRegistry *registry, const char *folder)
 {
   g_free (registry->folder);
   registry->folder = g_strdup (folder);
+  if (registry->timer == 0)
+    registry->timer = g_timeout_add_seconds (LOOK_SECONDS, look_at_all, registry);
 }
 
 void

@@ -657,6 +657,7 @@ case_shut_off (const PlanTexts *texts)
 {
   PlanCase *plan_case = plan_case_new (texts);
   plan_case->vm.offline = plan_case->vm.snapshot_push = plan_case->vm.pull = true;
+  plan_case->vm.recorded_at = 1795402200000000;
   plan_case->input.scratch = NULL;
   plan_case->input.no_scratch = "the scratch folder is gone";
   return plan_case;
@@ -668,7 +669,7 @@ START_TEST (needs_no_scratch_when_it_is_shut_off)
     PlanTexts texts;
     const char *mode, *reason;
   } rows[] = {
-    { { "vda vdb" }, "push", "the VM is shut off: its images are read by a qemu-storage-daemon of ours" },
+    { { "vda vdb" }, "push", "the VM is shut off: the images of the disks that it was seen with at 2026-11-23T02:50:00Z are read" },
     { { "vda vdb", NULL, NULL, NULL, "'mode': 'push-direct'" }, "push-direct", "the VM is shut off" },
     { { "vda vdb", NULL, NULL, NULL, NULL, .dedup = true }, "pull", "of ours; repository 'default' is of type dedup" },
   };
