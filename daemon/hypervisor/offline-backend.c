@@ -41,6 +41,7 @@ offline_disconnect (BkBackend *backend)
 {
   bk_backend_set_notify (self_of (backend)->vm, NULL, NULL);
   bk_backend_disconnect (self_of (backend)->vm);
+  bk_offline_end_look (self_of (backend));
 }
 
 static void

@@ -127,6 +127,14 @@ bk_offline_session_end (BkOfflineBackend *self, const char *name, bool cleanly)
 }
 
 void
+bk_offline_end_look (BkOfflineBackend *self)
+{
+  g_autofree char *pid_file = path_of (self, LOOK, "pid");
+  if (g_file_test (pid_file, G_FILE_TEST_EXISTS))
+    bk_storage_daemon_end (pid_file, false);
+}
+
+void
 bk_offline_sessions_leave (BkOfflineBackend *self)
 {
   GHashTableIter iter;

@@ -42,6 +42,8 @@ typedef struct {
 BkQmpBackend *bk_offline_session (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Ends it, and its storage daemon; @cleanly: that may close what it writes. Does nothing when there is none. */
 void bk_offline_session_end (BkOfflineBackend *self, const char *name, bool cleanly);
+/* The daemon ends, or the VM is removed: nobody waits for a look that is under way. Main thread. */
+void bk_offline_end_look (BkOfflineBackend *self);
 /* Lets go of all sessions and leaves the storage daemons to the next daemon. Main thread. */
 void bk_offline_sessions_leave (BkOfflineBackend *self);
 

@@ -166,3 +166,64 @@ def test_everything_else_while_it_is_shut_off(home):
     assert refused.status == 2 and "disk 'vdb' cannot be read while the VM is shut off" in refused.err, refused
     home.ctl("start", "--vm", VM, "--repo", "vault", "--disks", "vda", "--wait")
     (home.folder / "away").rename(home.guest.disks["vdb"])
+
+
+def storage_daemons(home):
+    """Their numbers, of this daemon's folder."""
+    found = subprocess.run(["pgrep", "-f", "qemu-storage-daemon.*%s" % home.folder], capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def test_daemon_killed_while_it_is_shut_off(home):
+    """A push goes on in the storage daemon, and is taken up; a pull is undone, on the images."""
+    home.backup("--repo", "default")
+    home.backup("--repo", "vault")
+    home.guest.wait_steps(2)
+    shut_off(home)
+    push = home.slow_backup("--repo", "default", "--level", "full")
+    home.daemon.kill()
+    home.daemon.start()
+    home.daemon.wait_job(push["id"], lambda job: job["state"] == "running", "to run again")
+    home.ctl("speed", push["id"], "0")
+    check_images(home, home.ctl("watch", push["id"]))
+
+    pull = home.slow_backup("--repo", "vault", "--level", "full")
+    home.daemon.kill()
+    home.daemon.start()
+    failed = home.daemon.wait_job(pull["id"], lambda job: job["ended_at"], "to end")
+    assert failed["state"] == "failed" and "start the backup again" in failed["error"]["message"], failed
+    process.wait_until(lambda: not storage_daemons(home), 20, "the storage daemon to end")
+    for repository in "vault", "default":
+        job = home.ctl("start", "--vm", VM, "--repo", repository, "--wait")
+        assert levels(job) == BOTH_INCREMENTAL
+        check_images(home, job)
+    assert not storage_daemons(home)
+
+
+def test_cancelled_while_it_is_shut_off(home):
+    home.backup("--repo", "vault")
+    home.guest.wait_steps(2)
+    shut_off(home)
+    for repository in "vault", "default":
+        job = home.slow_backup("--repo", repository, "--level", "full")
+        home.ctl("cancel", job["id"])
+        home.ctl("watch", job["id"], status=8)
+    job = home.ctl("start", "--vm", VM, "--repo", "vault", "--wait")
+    assert levels(job) == BOTH_INCREMENTAL
+    check_images(home, job)
+
+
+def test_nbd_target_while_it_is_shut_off(home, tmp_path):
+    shut_off(home)
+    copy, socket = tmp_path / "copy", tmp_path / "nbd.sock"
+    with open(copy, "wb") as file:
+        file.truncate(128 << 20)
+    server = process.start(["nbdkit", "-f", "-U", socket, "file", copy])
+    try:
+        process.wait_until(socket.exists, 10, "nbdkit to listen")
+        home.ctl("start", "--vm", VM, "--disks", "vda", "--target", "nbd+unix:///?socket=%s" % socket, "--wait")
+    finally:
+        process.end(server)
+    assert same_content(copy, home.guest.disks["vda"])
+    refused = home.run("start", "--vm", VM, "--disks", "vda", "--target", "nbd+unix:///?socket=%s" % socket, "--wait")
+    assert refused.status != 0 and "connect" in refused.err, refused
