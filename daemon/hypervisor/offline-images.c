@@ -89,25 +89,38 @@ take_session (BkOfflineBackend *self, const char *name)
   return session;
 }
 
-BkQmpBackend *
-bk_offline_session (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error)
+static BkQmpBackend *
+connect_session (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error)
 {
   g_autofree char *socket = path_of (self, name, "sock");
-  g_autofree char *pid_file = path_of (self, name, "pid");
-  BkQmpBackend *session = find_session (self, name);
-  if (session)
-    return session;
-  if (!bk_storage_daemon_runs (pid_file) && !start_daemon (self, name, error))
-    return NULL;
   Connection connection = { .socket = socket };
   bk_main_call (connect_on_main, &connection);
-  session = (BkQmpBackend *)connection.session;
+  BkQmpBackend *session = (BkQmpBackend *)connection.session;
   g_mutex_lock (&self->lock);
   g_hash_table_insert (self->sessions, g_strdup (name), session);
   g_mutex_unlock (&self->lock);
   if (bk_qmp_client_wait_ready (session->client, CONNECT_TIMEOUT_MS, cancellable, error))
     return session;
   bk_offline_session_end (self, name, false);
+  return NULL;
+}
+
+BkQmpBackend *
+bk_offline_session_start (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error)
+{
+  bk_offline_session_end (self, name, false); /* of a daemon that was killed before it knew */
+  return start_daemon (self, name, error) ? connect_session (self, name, cancellable, error) : NULL;
+}
+
+BkQmpBackend *
+bk_offline_session (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *pid_file = path_of (self, name, "pid");
+  if (bk_storage_daemon_runs (pid_file)) {
+    BkQmpBackend *session = find_session (self, name);
+    return session ? session : connect_session (self, name, cancellable, error);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-storage-daemon, which read the images of the VM that was shut off, has ended");
   return NULL;
 }
 
@@ -151,7 +164,8 @@ static BkQmpImage
 image_of (const char *node, const char *format, const char *path)
 {
   struct stat info;
-  BkQmpImage image = { .node = node, .format = format, .path = path };
+  bool bare = strcmp (format, "file") == 0 || strcmp (format, "host_device") == 0; /* the guest has it without a format */
+  BkQmpImage image = { .node = node, .format = bare ? "raw" : format, .path = path };
   image.device = stat (path, &info) == 0 && S_ISBLK (info.st_mode);
   return image;
 }
@@ -166,7 +180,7 @@ bk_offline_open (BkQmpBackend *session, const char *node, const char *format, co
 static void
 set_refusal (GError **error, const char *path, const GError *failure)
 {
-  if (strstr (failure->message, "lock") != NULL)
+  if (strstr (failure->message, "Failed to get") != NULL) /* ... "write" lock */
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "image '%s' is in use: the VM was started, or another program works on it", path);
   else
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot write bitmaps into image '%s': %s", path, failure->message);
@@ -287,8 +301,7 @@ read_record (BkOfflineBackend *self, const GError *why, GError **error)
 static BkVmState *
 look (BkOfflineBackend *self, BkRecordedDisks *recorded, GCancellable *cancellable, GError **error)
 {
-  bk_offline_session_end (self, LOOK, false); /* that of a daemon that was killed */
-  BkQmpBackend *session = bk_offline_session (self, LOOK, cancellable, error);
+  BkQmpBackend *session = bk_offline_session_start (self, LOOK, cancellable, error);
   if (session == NULL || !read_disks (session, recorded->disks, cancellable, error))
     return NULL;
   BkVmState *state = g_new0 (BkVmState, 1);

@@ -38,7 +38,9 @@ typedef struct {
 
 /* --- offline-images.c; worker threads --- */
 
-/* The session @name, whose storage daemon is started unless it runs. (transfer none): until it is ended */
+/* Starts a storage daemon for a new session @name. (transfer none): until it is ended */
+BkQmpBackend *bk_offline_session_start (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The session @name, also of an earlier daemon. FAILED when its storage daemon has ended. */
 BkQmpBackend *bk_offline_session (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Ends it, and its storage daemon; @cleanly: that may close what it writes. Does nothing when there is none. */
 void bk_offline_session_end (BkOfflineBackend *self, const char *name, bool cleanly);

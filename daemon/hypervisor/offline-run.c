@@ -40,18 +40,6 @@ set_started (GError **error, const GError *cause)
                cause->message);
 }
 
-/* The session of a run that is under way: its storage daemon has what it has, and is not started again. */
-static BkQmpBackend *
-running_session (BkOfflineBackend *self, const BkRun *run, GCancellable *cancellable, GError **error)
-{
-  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
-  if (session && bk_qmp_client_state (session->client) == BK_QMP_READY)
-    return session;
-  if (session)
-    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "qemu-storage-daemon, which read the images, has ended");
-  return NULL;
-}
-
 /* --- prepare --- */
 
 static void
@@ -80,7 +68,7 @@ gboolean
 bk_offline_prepare (BkOfflineBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   run->guest_running = run->stops_guest = false;
-  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
+  BkQmpBackend *session = bk_offline_session_start (self, run->prefix, cancellable, error);
   if (session == NULL)
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++)
@@ -198,7 +186,7 @@ gboolean
 bk_offline_snapshot (BkOfflineBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GError) changed = NULL;
-  BkQmpBackend *session = running_session (self, run, cancellable, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
   if (session == NULL || !open_and_watch (session, run, cancellable, error))
     return FALSE;
   run->point_in_time = g_get_real_time ();
@@ -235,14 +223,14 @@ is_unchanged (BkOfflineBackend *self, BkRun *run)
 gboolean
 bk_offline_start (BkOfflineBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
-  BkQmpBackend *session = running_session (self, run, cancellable, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
   return session && bk_qmp_push_start (&session->base, run, cancellable, error);
 }
 
 gboolean
 bk_offline_wait (BkOfflineBackend *self, BkRun *run, unsigned timeout_ms, bool *done, GCancellable *cancellable, GError **error)
 {
-  BkQmpBackend *session = running_session (self, run, cancellable, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
   if (session == NULL || !bk_qmp_copy_wait (&session->base, run, timeout_ms, done, cancellable, error))
     return FALSE;
   *done = !is_unchanged (self, run) || *done;
@@ -252,14 +240,14 @@ bk_offline_wait (BkOfflineBackend *self, BkRun *run, unsigned timeout_ms, bool *
 gboolean
 bk_offline_pause (BkOfflineBackend *self, BkRun *run, bool pause, GError **error)
 {
-  BkQmpBackend *session = running_session (self, run, NULL, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, NULL, error);
   return session && bk_qmp_copy_pause (&session->base, run, pause, error);
 }
 
 gboolean
 bk_offline_set_speed (BkOfflineBackend *self, BkRun *run, uint64_t speed, GError **error)
 {
-  BkQmpBackend *session = running_session (self, run, NULL, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, NULL, error);
   return session && bk_qmp_copy_set_speed (&session->base, run, speed, error);
 }
 
@@ -277,7 +265,7 @@ bk_offline_close (BkOfflineBackend *self, BkRun *run, GError **error)
 {
   if (!any_copied (run))
     return TRUE;
-  BkQmpBackend *session = running_session (self, run, NULL, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, NULL, error);
   return session && bk_qmp_copy_close (&session->base, run, error);
 }
 
@@ -286,7 +274,7 @@ bk_offline_close (BkOfflineBackend *self, BkRun *run, GError **error)
 gboolean
 bk_offline_export (BkOfflineBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
-  BkQmpBackend *session = running_session (self, run, cancellable, error);
+  BkQmpBackend *session = bk_offline_session (self, run->prefix, cancellable, error);
   return session && bk_qmp_pull_export (&session->base, run, cancellable, error);
 }
 
@@ -296,7 +284,7 @@ bk_offline_check_frozen (BkOfflineBackend *self, BkRun *run, GError **error)
   g_autoptr (GError) failure = NULL;
   if (run->export && !bk_gateway_ensure (run, error))
     return FALSE;
-  if (is_unchanged (self, run) && running_session (self, run, NULL, &failure) == NULL)
+  if (is_unchanged (self, run) && bk_offline_session (self, run->prefix, NULL, &failure) == NULL)
     fail_all (run, failure);
   return TRUE;
 }
@@ -336,7 +324,7 @@ fold_bitmap (BkOfflineBackend *self, const BkDisk *disk, Fold *fold, GError **er
   json_object *actions = bk_qmp_sweep_fold (disk, node, fold->bitmap, fold->parent, fold->newest, &fold->merged);
   if (actions == NULL)
     return TRUE;
-  BkQmpBackend *session = bk_offline_session (self, fold->bitmap, NULL, error);
+  BkQmpBackend *session = bk_offline_session_start (self, fold->bitmap, NULL, error);
   if (session == NULL) {
     json_object_put (actions);
     return FALSE;
@@ -375,7 +363,7 @@ gboolean
 bk_offline_checkpoint_create (BkOfflineBackend *self, BkRun *run, GError **error)
 {
   const char *name = disk_at (run, 0)->bitmap;
-  BkQmpBackend *session = bk_offline_session (self, name ? name : run->prefix, NULL, error);
+  BkQmpBackend *session = bk_offline_session_start (self, name ? name : run->prefix, NULL, error);
   gboolean ok = session != NULL;
   for (unsigned i = 0; ok && i < run->disks->len; i++)
     ok = write_checkpoint (self, session, run, disk_at (run, i), error);

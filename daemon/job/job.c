@@ -349,11 +349,16 @@ fail_open_disks (BkJob *job, const char *state)
 }
 
 static void
+tell_undone (BkJob *job)
+{
+  if (job->kind->undone)
+    job->kind->undone (job, job->data);
+}
+
+static void
 end_undone (BkJob *job, bool settled)
 {
   BkJobInfo *info = job->record->info;
-  if (settled && job->kind->undone)
-    job->kind->undone (job, job->data);
   if (bk_job_is_over (job)) {
     end (job, info->state, settled);
     return;
@@ -426,11 +431,7 @@ begin_again (BkJob *job)
 static bool
 is_worth_another_try (BkJob *job)
 {
-  if (!job->ok || job->cancelled || bk_job_is_over (job) || job->kind->again == NULL)
-    return false;
-  if (job->kind->undone)
-    job->kind->undone (job, job->data);
-  return job->kind->again (job, job->data);
+  return job->ok && !job->cancelled && !bk_job_is_over (job) && job->kind->again && job->kind->again (job, job->data);
 }
 
 static void
@@ -440,6 +441,8 @@ undo_done (gpointer user_data)
   job->working = false;
   if (job->detached)
     return;
+  if (job->ok)
+    tell_undone (job);
   if (is_worth_another_try (job))
     begin_again (job);
   else
@@ -736,6 +739,7 @@ cancel (BkJob *job)
   if (strcmp (job->record->info->state, "queued") == 0) {
     add_step_infos (job);
     set_cancelled (job);
+    tell_undone (job);
     end_undone (job, true);
     return;
   }
