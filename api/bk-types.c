@@ -235,6 +235,7 @@ static const BkField bk_vm_info_fields[] = {
   ARRAY (BkVmInfo, disks, bk_disk_info_struct, BK_FIELD_OMIT_IF_EMPTY),
   STRV (BkVmInfo, jobs, 0),
   TIME (BkVmInfo, added_at, 0),
+  TIME (BkVmInfo, recorded_at, BK_FIELD_OMIT_IF_EMPTY),
   END,
 };
 STRUCT (BkVmInfo, bk_vm_info, "VM");

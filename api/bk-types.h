@@ -223,12 +223,13 @@ typedef struct {
   char *qmp;   /* socket path */
   char *agent; /* socket path or NULL */
   GHashTable *classes; /* disk name to class */
-  char *state; /* running paused ... (QEMU's run state), connecting, busy, unreachable */
+  char *state; /* running paused ... (QEMU's run state), shut off, connecting, busy, unreachable */
   char *reason; /* why it is unreachable */
   char *qemu_version;
   GPtrArray *disks; /* BkDiskInfo; only in the answer for one VM */
   GStrv jobs;       /* IDs of unfinished jobs */
   int64_t added_at;
+  int64_t recorded_at; /* shut off: when its disks were seen last; only in the answer for one VM */
 } BkVmInfo;
 BK_TYPE (BkVmInfo, bk_vm_info)
 

@@ -62,6 +62,7 @@ run (const BkOptions *options, GError **error)
   g_autoptr (BkEventRing) events = bk_event_ring_new (EVENTS_KEPT);
   g_autoptr (BkRepositoryRegistry) repositories = bk_repository_registry_new (catalog);
   g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events);
+  bk_vm_registry_set_folder (vms, options->export_dir);
   const BkQueueOptions queue_options = {
     .max_running = options->max_running,
     .scratch = options->scratch_dir,

@@ -538,6 +538,9 @@ connect_now (BkQmpClient *client)
 {
   g_autoptr (GError) error = NULL;
   GSocket *socket = open_socket (client->path, &error);
+  g_mutex_lock (&client->mutex);
+  client->refused = g_error_matches (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND) || g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED);
+  g_mutex_unlock (&client->mutex);
   if (socket == NULL) {
     bool busy = g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK);
     g_autofree char *reason = connect_reason (client->path, error);

@@ -8,10 +8,12 @@
  *   PREFIX-a0  snapshot-access         PREFIX-t0   target        PREFIX-tf0 its file
  *   PREFIX-f0  a direct job's filter   PREFIX-j0   the job       PREFIX-inc the temporary bitmap
  *   PREFIX-m0  an empty node or image that carries PREFIX-inc where the disk's own nodes cannot
+ *   PREFIX-o0  the image of a VM that is shut off, read       PREFIX-w0  the same for a moment, to write bitmaps
  * and, of exports, PREFIX-x0 (the frozen content), PREFIX-k0 (the canary), PREFIX-l0 (the lock), PREFIX-m0: qmp-pull.c
  *
  * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
- * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER".
+ * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER-INDEX": no
+ * two of them have one name, so that images which change places cannot be taken for each other.
  *
  * One owner at a time: the main thread between steps, the step's worker during a step. The counters of
  * BkRunDisk are atomic and may be read meanwhile.
@@ -27,6 +29,7 @@ typedef struct {
   char *format;
   char *file; /* as QEMU names the image */
   bool in_iothread; /* noted when the run is prepared */
+  char *path; /* offline: the image */
   uint64_t size;
 
   /* what to copy */
@@ -82,6 +85,8 @@ typedef struct {
   uint64_t speed;
   bool compress;
   char *on_source_error, *on_target_error;
+  bool offline; /* the VM is shut off: a storage daemon of ours reads the images, and nobody stops for it: offline-run.c */
+  GStrv watches; /* offline: what proves that nobody has changed them since the point in time: image-watch.h */
   bool guest_running; /* when the run was prepared: cont is sent after stop, also by recovery */
   bool stops_guest;   /* in snapshot mode, with more than one disk, or one in an iothread: stopped for some milliseconds */
   uint64_t pause_us;  /* how long the guest stood still, measured */

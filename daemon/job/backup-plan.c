@@ -2,6 +2,7 @@
 #include "backup-plan.h"
 
 #include "backup-request.h"
+#include "export-folder.h"
 #include "fsio.h"
 #include "hook.h"
 #include "quiesce.h"
@@ -54,17 +55,6 @@ check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
   return TRUE;
 }
 
-/* Paths of sockets have about 100 bytes, and names of VMs up to 64. */
-#define FOLDER_DIGITS 10
-
-char *
-bk_backup_export_folder (const char *exports, const char *vm)
-{
-  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, vm, -1);
-  digits[FOLDER_DIGITS] = '\0';
-  return g_build_filename (exports, digits, NULL);
-}
-
 BkRun *
 bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                 const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error)
@@ -76,7 +66,7 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
     g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;
   }
-  g_autofree char *export_folder = bk_backup_export_folder (context->exports, request->vm);
+  g_autofree char *export_folder = bk_export_folder_of_vm (context->exports, request->vm);
   g_autofree char *no_scratch = why_no_scratch (context->scratch, context->scratch_reserve);
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, request->vm, error);
   g_autoptr (GPtrArray) backups = checkpoints == NULL ? NULL

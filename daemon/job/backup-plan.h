@@ -27,5 +27,3 @@ typedef struct {
 BkRun *bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                        const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The folder in @exports for sockets of one VM; (transfer full). */
-char *bk_backup_export_folder (const char *exports, const char *vm);

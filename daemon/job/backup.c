@@ -156,7 +156,7 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
   g_free (info->mode);
   info->mode = g_strdup (run->mode);
   g_free (info->reason);
-  info->reason = g_steal_pointer (&reason);
+  info->reason = backup->vm_ended ? g_strdup_printf ("the VM ended in the middle, and the backup was begun anew; %s", reason) : g_steal_pointer (&reason);
   g_free (info->backup_id);
   info->backup_id = backup->makes_backup ? g_strdup (backup->id) : NULL;
   run->speed = info->speed; /* it may have been changed since the job was asked for */
@@ -265,6 +265,21 @@ bk_backup_record_commit (BkJob *job, gpointer data, GError **error)
   bk_backup_end_partial (job, backup);
   bk_event_ring_publish (bk_job_events (job), "backup", info->vm, info->job_id, bk_struct_to_json (&bk_backup_info_struct, info));
   return TRUE;
+}
+
+bool
+bk_backup_again (BkJob *job G_GNUC_UNUSED, gpointer data)
+{
+  BkBackup *backup = data;
+  if (backup->vm_ended || backup->run == NULL || backup->run->offline || !bk_backend_is_off (bk_vm_backend (backup->vm)))
+    return false;
+  backup->vm_ended = true;
+  g_clear_pointer (&backup->state, bk_vm_state_free);
+  g_clear_pointer (&backup->store, bk_store_unref);
+  g_clear_pointer (&backup->folder, g_free);
+  g_clear_pointer (&backup->run, bk_run_free);
+  g_clear_pointer (&backup->made, g_strfreev);
+  return true;
 }
 
 void

@@ -27,6 +27,7 @@ typedef struct {
   char *id;           /* of the backup to be and its checkpoint */
   char *folder;       /* where it is in the repository; NULL with a target */
   BkRun *run;         /* NULL until planned */
+  bool vm_ended;      /* in the middle: it was begun anew */
   GStrv made;         /* target files that did not exist before: undo removes them */
   bool hook_due;      /* from the plan on: "after" has to run yet */
   GPtrArray *hooks;   /* BkHookRun, as far as they have run */
@@ -69,6 +70,9 @@ void bk_backup_show_instant (BkJob *job, const BkBackup *backup);
 gboolean bk_backup_record_commit (BkJob *job, gpointer data, GError **error);
 /* The job ends as partial when a disk has failed. */
 void bk_backup_end_partial (BkJob *job, const BkBackup *backup);
+/* When the VM has ended in the middle, what QEMU had frozen has gone with it; but the guest's last state is in the images: the
+ * point in time becomes that, and all of the job is done anew on them. Once. */
+bool bk_backup_again (BkJob *job, gpointer data);
 /* After the undo: nothing of it is in the catalog. */
 void bk_backup_undone (BkJob *job, gpointer data);
 

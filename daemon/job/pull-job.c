@@ -335,6 +335,18 @@ progress (BkJob *job, gpointer data)
     bk_backup_show_instant (job, &pull->backup);
 }
 
+static bool
+again (BkJob *job, gpointer data)
+{
+  Pull *pull = data;
+  if (!bk_backup_again (job, data))
+    return false;
+  g_clear_pointer (&pull->sinks, g_free);
+  g_clear_pointer (&pull->copied, g_free);
+  pull->n_copies = 0;
+  return true;
+}
+
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
   { "target", "preparing", work_target, record_target, undo_target },
@@ -356,5 +368,6 @@ const BkJobKind bk_pull_job_kind = {
   .to_json = bk_backup_to_json,
   .progress = progress,
   .undone = bk_backup_undone,
+  .again = again,
   .free = pull_free,
 };

@@ -230,5 +230,6 @@ const BkJobKind bk_push_job_kind = {
   .to_json = bk_backup_to_json,
   .progress = progress,
   .undone = bk_backup_undone,
+  .again = bk_backup_again,
   .free = push_free,
 };

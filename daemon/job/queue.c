@@ -206,12 +206,13 @@ static void
 on_vm (BkVm *vm, BkLink link, const char *event, gpointer user_data)
 {
   BkQueue *queue = user_data;
-  for (unsigned i = 0; link == BK_LINK_READY && i < queue->entries->len; i++) {
+  bool there = link == BK_LINK_READY || g_strcmp0 (event, BK_VM_SHUT_OFF) == 0;
+  for (unsigned i = 0; there && i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
     if (bk_queue_entry_is_of_vm (entry, bk_vm_name (vm)) && bk_job_is_over (entry->job))
       bk_job_settle (entry->job);
   }
-  if (link == BK_LINK_READY && event == NULL)
+  if (there && (event == NULL || link == BK_LINK_DOWN))
     bk_queue_settle_checkpoints (queue, bk_vm_name (vm));
 }
 
