@@ -55,6 +55,9 @@ bk_vm_state_free (BkVmState *state)
   g_free (state->status);
   g_free (state->version);
   g_free (state->no_pull);
+  g_free (state->no_snapshot_push);
+  g_free (state->obstacle);
+  g_free (state->domain);
   g_clear_pointer (&state->disks, g_ptr_array_unref);
   g_free (state);
 }
@@ -94,6 +97,19 @@ bk_backend_link (BkBackend *backend, char **reason, char **version)
   g_free (ignored_reason);
   g_free (ignored_version);
   return link;
+}
+
+bool
+bk_backend_has_one_job (const BkBackend *backend)
+{
+  return backend->ops->one_job;
+}
+
+void
+bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints)
+{
+  if (backend->ops->recall)
+    backend->ops->recall (backend, checkpoints);
 }
 
 BkVmState *

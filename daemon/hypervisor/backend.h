@@ -35,6 +35,9 @@ typedef struct {
   bool snapshot_push; /* the copy-before-write way is possible */
   bool pull;          /* and exports of it are; see also no_pull of each disk */
   char *no_pull;      /* why not, in words; NULL else */
+  char *no_snapshot_push; /* likewise; NULL: the hypervisor is too old */
+  char *obstacle;     /* why no backup is possible at all now, in words; NULL else */
+  char *domain;       /* name that the hypervisor's manager has for it now; NULL = there is none */
 } BkVmState;
 void bk_vm_state_free (BkVmState *state);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmState, bk_vm_state_free)
@@ -45,11 +48,13 @@ typedef enum { BK_LINK_CONNECTING, BK_LINK_READY, BK_LINK_BUSY, BK_LINK_DOWN } B
 typedef void (*BkBackendNotify) (BkBackend *backend, BkLink link, const char *event, gpointer user_data);
 
 typedef struct {
-  const char *name; /* "qmp" */
+  const char *name; /* "qmp", "libvirt" */
+  bool one_job;     /* of all disks of a VM: a second one waits */
   void (*connect) (BkBackend *backend);
   void (*disconnect) (BkBackend *backend);
   void (*free) (BkBackend *backend);
   BkLink (*link) (BkBackend *backend, char **reason, char **version);
+  void (*recall) (BkBackend *backend, GPtrArray *checkpoints); /* may be NULL */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*snapshot) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -78,6 +83,12 @@ void bk_backend_disconnect (BkBackend *backend);
 void bk_backend_free (BkBackend *backend);
 /* @reason, @version: (out) (optional) (transfer full). */
 BkLink bk_backend_link (BkBackend *backend, char **reason, char **version);
+
+bool bk_backend_has_one_job (const BkBackend *backend);
+
+/* Tells it which checkpoints there should be (BkCheckpointInfo, oldest first), for what manages the VM may have forgotten
+ * them: the next inspection reminds it. Main thread; @checkpoints are copied. */
+void bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints);
 
 /* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
 BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

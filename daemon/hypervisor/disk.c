@@ -26,6 +26,7 @@ bk_disk_free (BkDisk *disk)
   g_free (disk->file);
   g_free (disk->iothread);
   g_free (disk->why_not);
+  g_free (disk->untracked);
   g_free (disk->in_use);
   g_free (disk->blocked);
   g_free (disk->no_pull);
