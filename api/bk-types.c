@@ -200,6 +200,9 @@ STRUCT (BkDiskInfo, bk_disk_info, "disk");
 static const BkField bk_vm_info_fields[] = {
   STRING (BkVmInfo, name, BK_FIELD_REQUIRED),
   STRING (BkVmInfo, qmp, 0),
+  STRING (BkVmInfo, libvirt, 0),
+  STRING (BkVmInfo, domain, 0),
+  STRING (BkVmInfo, uuid, 0),
   STRING (BkVmInfo, agent, 0),
   MAP (BkVmInfo, classes, 0),
   STRING (BkVmInfo, state, 0),
@@ -211,6 +214,16 @@ static const BkField bk_vm_info_fields[] = {
   END,
 };
 STRUCT (BkVmInfo, bk_vm_info, "VM");
+
+static const BkField bk_domain_info_fields[] = {
+  STRING (BkDomainInfo, name, BK_FIELD_REQUIRED),
+  STRING (BkDomainInfo, uuid, 0),
+  STRING (BkDomainInfo, state, 0),
+  BOOL (BkDomainInfo, persistent, 0),
+  STRING (BkDomainInfo, vm, 0),
+  END,
+};
+STRUCT (BkDomainInfo, bk_domain_info, "domain");
 
 static const BkField bk_repository_info_fields[] = {
   STRING (BkRepositoryInfo, name, BK_FIELD_REQUIRED),

@@ -193,7 +193,10 @@ BK_TYPE (BkDiskInfo, bk_disk_info)
 
 typedef struct {
   char *name;
-  char *qmp;   /* socket path */
+  char *qmp;   /* socket path; NULL for a domain of libvirt */
+  char *libvirt; /* else its URI */
+  char *domain;  /* the domain's name there */
+  char *uuid;    /* and its UUID, which stays when it is renamed */
   char *agent; /* socket path or NULL */
   GHashTable *classes; /* disk name to class */
   char *state; /* running paused ... (QEMU's run state), connecting, busy, unreachable */
@@ -204,6 +207,15 @@ typedef struct {
   int64_t added_at;
 } BkVmInfo;
 BK_TYPE (BkVmInfo, bk_vm_info)
+
+/* A domain that libvirt has. */
+typedef struct {
+  char *name, *uuid;
+  char *state;     /* running, paused, shut off, ... */
+  bool persistent;
+  char *vm;        /* name of the VM that it is here, or NULL */
+} BkDomainInfo;
+BK_TYPE (BkDomainInfo, bk_domain_info)
 
 typedef struct {
   char *name;
