@@ -78,10 +78,11 @@ check_targets (const BkLibvirtBackend *self, const BkRun *run, const BkLibvirtLo
 {
   for (unsigned i = 0; i < run->disks->len; i++) {
     const BkRunDisk *disk = run->disks->pdata[i];
-    if (disk->target == NULL || bk_run_disk_is_nbd (disk))
-      continue;
-    if (self->remote) {
-      g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "its libvirt is on another machine, which '%s' is not on; push to an NBD server", disk->target);
+    const char *obstacle = bk_run_disk_is_nbd (disk) ? "libvirt does not push to NBD servers; use mode pull for that target"
+                           : self->remote            ? "its libvirt is on another machine, which has other files than this one"
+                                                     : NULL;
+    if (obstacle) {
+      g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk %s: %s", disk->name, obstacle);
       return FALSE;
     }
     if (!bk_libvirt_place_check (disk->target, look->xml->owner, error))
@@ -147,7 +148,7 @@ bk_libvirt_backup_start (BkBackend *backend, BkRun *run, GCancellable *cancellab
 {
   BkLibvirtBackend *self = (BkLibvirtBackend *)backend;
   g_autoptr (BkLibvirtLook) look = bk_libvirt_backend_look_active (self, cancellable, error);
-  g_autofree char *xml = look ? bk_libvirt_xml_push (run, look->xml, error) : NULL;
+  g_autofree char *xml = look ? bk_libvirt_xml_push (run, look->xml) : NULL;
   if (xml == NULL || !begin (self, run, look, xml, cancellable, error))
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++)
@@ -165,7 +166,7 @@ is_job_of (const BkRun *run, const BkLibvirtBackupXml *backup)
     const BkRunDisk *disk = run->disks->pdata[i];
     const char *path = g_hash_table_lookup (backup->paths, disk->name);
     g_autofree char *part = g_strdup_printf ("/%s-", run->prefix);
-    if (path == NULL || !(bk_run_is_pull (run) ? strstr (path, part) != NULL : bk_run_disk_is_nbd (disk) || g_strcmp0 (path, disk->target) == 0))
+    if (path == NULL || !(bk_run_is_pull (run) ? strstr (path, part) != NULL : g_strcmp0 (path, disk->target) == 0))
       return false;
   }
   return backup != NULL;

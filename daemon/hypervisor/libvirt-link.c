@@ -7,8 +7,9 @@
 #include <libvirt/virterror.h>
 #include <string.h>
 
-/* Calls of one connection at a time. A daemon that hangs costs so many threads and no more. */
-#define LINK_THREADS 8
+/* libvirt 9.0 crashes now and then when two threads make calls on one connection and wake each other. For the same reason
+ * there are no keep-alive messages, which another thread sends, where the daemon's death is noticed without them. */
+#define LINK_THREADS 1
 #define OPEN_TIMEOUT_MS 10000
 #define READY_TIMEOUT_MS 5000
 #define RETRY_MIN_MS 250
@@ -27,6 +28,7 @@ typedef struct {
 struct BkLibvirtLink {
   gatomicrefcount refs;
   char *uri;
+  bool remote;
   GMainContext *context;
   GThreadPool *pool;
 
@@ -35,6 +37,7 @@ struct BkLibvirtLink {
   BkLink state;
   char *reason, *version;
   Session *session;     /* NULL while there is none */
+  bool hangs;           /* a call was not answered in time; it still waits */
   bool ended;           /* nobody wants it any more */
   uint64_t news;        /* counts what happened */
 
@@ -66,6 +69,7 @@ typedef struct {
   BkLibvirtArgs args;
   Session *session; /* to close */
   /* with the link's mutex */
+  bool abandoned; /* nobody waits for it: not to be begun any more */
   bool done;
   gboolean ok;
   GError *error;
@@ -403,8 +407,10 @@ on_closed_told (gpointer data)
   BkLibvirtLink *link = news->link;
   g_mutex_lock (&link->mutex);
   bool current = link->session == news->session && news->session != NULL;
-  if (current)
+  if (current) {
     link->session = NULL;
+    link->hangs = false;
+  }
   g_mutex_unlock (&link->mutex);
   if (!current)
     return G_SOURCE_REMOVE;
@@ -518,7 +524,8 @@ run_open (BkLibvirtLink *link, gpointer work G_GNUC_UNUSED)
   if (connection) {
     news->session = g_new0 (Session, 1);
     news->session->connection = connection;
-    virConnectSetKeepAlive (connection, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
+    if (link->remote)
+      virConnectSetKeepAlive (connection, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
     register_callbacks (news->session, link);
     news->version = version_of (connection);
     news->domains = states_now (connection);
@@ -566,6 +573,14 @@ enter (BkLibvirtLink *link, BkLink state, const char *reason)
 
 /* --- links --- */
 
+bool
+bk_libvirt_uri_is_remote (const char *uri)
+{
+  g_autoptr (GUri) parsed = g_uri_parse (uri, G_URI_FLAGS_NONE, NULL);
+  const char *host = parsed ? g_uri_get_host (parsed) : NULL;
+  return host && *host;
+}
+
 static BkLibvirtLink *
 link_new (BkLibvirt *libvirt, const char *uri)
 {
@@ -573,6 +588,7 @@ link_new (BkLibvirt *libvirt, const char *uri)
   g_atomic_ref_count_init (&link->refs);
   link->libvirt = libvirt;
   link->uri = g_strdup (uri);
+  link->remote = bk_libvirt_uri_is_remote (uri);
   link->context = g_main_context_ref_thread_default ();
   link->pool = g_thread_pool_new (run_work, NULL, LINK_THREADS, FALSE, NULL);
   link->watches = g_array_new (FALSE, FALSE, sizeof (Watch));
@@ -688,10 +704,10 @@ static bool
 wait_session (BkLibvirtLink *link, GCancellable *cancellable)
 {
   int64_t deadline = g_get_monotonic_time () + READY_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND;
-  while (link->session == NULL && !link->ended && !g_cancellable_is_cancelled (cancellable))
+  while ((link->session == NULL || link->hangs) && !link->ended && !g_cancellable_is_cancelled (cancellable))
     if (!g_cond_wait_until (&link->changed, &link->mutex, deadline))
       break;
-  return link->session != NULL;
+  return link->session != NULL && !link->hangs;
 }
 
 /* With the mutex. */
@@ -707,17 +723,64 @@ wait_done (BkLibvirtLink *link, const Work *work, unsigned timeout_ms, GCancella
 
 /* --- calls --- */
 
+static gboolean
+on_hangs_told (gpointer data)
+{
+  News *news = data;
+  BkLibvirtLink *link = news->link;
+  g_mutex_lock (&link->mutex);
+  bool hangs = link->hangs, connected = link->session != NULL;
+  g_mutex_unlock (&link->mutex);
+  if (!connected || link->users == 0)
+    return G_SOURCE_REMOVE;
+  g_autofree char *reason = g_strdup_printf ("libvirtd at '%s' does not answer", link->uri);
+  if (hangs)
+    enter (link, BK_LINK_DOWN, reason);
+  else
+    enter (link, BK_LINK_READY, "");
+  return G_SOURCE_REMOVE;
+}
+
+/* With the mutex. */
+static void
+set_hangs (BkLibvirtLink *link, bool hangs)
+{
+  if (link->hangs == hangs)
+    return;
+  link->hangs = hangs;
+  post (link, on_hangs_told, g_new0 (News, 1));
+}
+
+/* NULL when there is none. (transfer full) */
+static virConnectPtr
+begin_call (BkLibvirtLink *link, const Work *work)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&link->mutex);
+  virConnectPtr connection = link->session && !work->abandoned ? link->session->connection : NULL;
+  if (connection)
+    virConnectRef (connection);
+  return connection;
+}
+
+static void
+end_call (BkLibvirtLink *link, Work *work, gboolean ok, GError *error)
+{
+  g_mutex_lock (&link->mutex);
+  work->ok = ok;
+  work->error = error;
+  work->done = true;
+  set_hangs (link, false);
+  g_cond_broadcast (&link->changed);
+  g_mutex_unlock (&link->mutex);
+}
+
 static void
 run_call (BkLibvirtLink *link, gpointer data)
 {
   Work *work = data;
   g_autoptr (GError) error = NULL;
-  g_mutex_lock (&link->mutex);
-  virConnectPtr connection = link->session ? link->session->connection : NULL;
-  if (connection)
-    virConnectRef (connection);
-  g_mutex_unlock (&link->mutex);
   gboolean ok = FALSE;
+  virConnectPtr connection = begin_call (link, work);
   if (connection == NULL)
     g_set_error (&error, BK_ERROR, BK_ERROR_UNREACHABLE, "the connection to libvirt at '%s' was lost", link->uri);
   else
@@ -727,21 +790,19 @@ run_call (BkLibvirtLink *link, gpointer data)
     error->code = BK_ERROR_UNREACHABLE;
   if (connection)
     virConnectClose (connection);
-  g_mutex_lock (&link->mutex);
-  work->ok = ok;
-  work->error = g_steal_pointer (&error);
-  work->done = true;
-  g_cond_broadcast (&link->changed);
-  g_mutex_unlock (&link->mutex);
+  end_call (link, work, ok, g_steal_pointer (&error));
 }
 
 static void
-set_no_answer (BkLibvirtLink *link, const char *what, GCancellable *cancellable, GError **error)
+give_up (BkLibvirtLink *link, Work *work, GCancellable *cancellable, GError **error)
 {
-  if (g_cancellable_is_cancelled (cancellable))
+  work->abandoned = true;
+  if (g_cancellable_is_cancelled (cancellable)) {
     g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  else
-    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "libvirtd at '%s' does not answer ('%s')", link->uri, what);
+    return;
+  }
+  set_hangs (link, true);
+  g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "libvirtd at '%s' does not answer ('%s')", link->uri, work->what);
 }
 
 static gboolean
@@ -751,7 +812,7 @@ check_ready (BkLibvirtLink *link, GCancellable *cancellable, GError **error)
     return TRUE;
   if (g_cancellable_is_cancelled (cancellable))
     g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  else if (link->state == BK_LINK_CONNECTING)
+  else if (link->state == BK_LINK_CONNECTING || link->hangs)
     g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "libvirtd at '%s' does not answer", link->uri);
   else
     g_set_error_literal (error, BK_ERROR, BK_ERROR_UNREACHABLE, link->reason);
@@ -785,7 +846,7 @@ bk_libvirt_link_call (BkLibvirtLink *link, const char *what, BkLibvirtFunction f
     if (wait_done (link, work, timeout_ms, cancellable))
       ok = take_result (work, result, error);
     else
-      set_no_answer (link, what, cancellable, error);
+      give_up (link, work, cancellable, error);
     g_mutex_unlock (&link->mutex);
     work_unref (work);
   } else {

@@ -3,10 +3,9 @@
  * Connections to libvirt daemons, one for each URI, shared by the VMs of it.
  *
  * A call to libvirt may hang: its daemon may be stopped, or wait for a QEMU that is. So no call is made on the thread that
- * wants it: threads of the connection's own make it (LINK_THREADS of them), and who wants it waits no longer than he says. A call
- * that nobody waits for any more ends when it ends; what it did is found by looking. Keep-alive messages tell a
- * daemon that hangs: the connection is closed then, its calls fail, and it is opened anew. A connection that hangs holds up
- * no other.
+ * wants it: one of the connection's own makes it, and who wants it waits no longer than he says. A call that nobody waits for any
+ * more is not begun, or ends when it ends; what it did is found by looking. A daemon that has not answered in time is down until
+ * that call ends. A connection that hangs holds up no other.
  *
  * Events: libvirt-events.h.
  *
@@ -27,6 +26,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkLibvirt, bk_libvirt_free)
 BkLibvirtLink *bk_libvirt_get_link (BkLibvirt *libvirt, const char *uri);
 void bk_libvirt_link_unref (BkLibvirtLink *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkLibvirtLink, bk_libvirt_link_unref)
+
+/* Whether the daemon at @uri is on another machine. */
+bool bk_libvirt_uri_is_remote (const char *uri);
 
 const char *bk_libvirt_link_uri (const BkLibvirtLink *link);
 /* @reason, @version: (out) (optional) (transfer full). The version is that of the hypervisor. */

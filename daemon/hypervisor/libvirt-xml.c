@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libvirt-xml.h"
 
-#include "nbd-uri.h"
-
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <string.h>
@@ -426,50 +424,20 @@ bk_libvirt_xml_pull (const BkRun *run, const BkLibvirtDomainXml *domain, const c
   return end (document);
 }
 
-static gboolean
-add_nbd_target (xmlNode *node, const BkRunDisk *disk, GError **error)
-{
-  g_autoptr (BkNbdUri) uri = bk_nbd_uri_parse (disk->target, error);
-  if (uri == NULL)
-    return FALSE;
-  xmlNode *target = add (node, "target");
-  xmlNode *host = add (target, "host");
-  set (target, "protocol", "nbd");
-  set (target, "name", uri->export_name);
-  if (uri->path) {
-    set (host, "transport", "unix");
-    set (host, "socket", uri->path);
-    return TRUE;
-  }
-  g_autofree char *port = g_strdup_printf ("%u", (unsigned)uri->port);
-  set (host, "name", uri->host);
-  set (host, "port", port);
-  return TRUE;
-}
-
-static gboolean
-add_push_disk (xmlNode *disks, const BkRunDisk *disk, GError **error)
-{
-  bool nbd = bk_run_disk_is_nbd (disk);
-  bool block = g_strcmp0 (disk->target_driver, "host_device") == 0;
-  xmlNode *node = add_backup_disk (disks, disk, nbd ? "network" : block ? "block" : "file");
-  set (add (node, "driver"), "type", nbd ? "raw" : disk->target_format);
-  if (nbd)
-    return add_nbd_target (node, disk, error);
-  set (add (node, "target"), block ? "dev" : "file", disk->target);
-  return TRUE;
-}
-
 char *
-bk_libvirt_xml_push (const BkRun *run, const BkLibvirtDomainXml *domain, GError **error)
+bk_libvirt_xml_push (const BkRun *run, const BkLibvirtDomainXml *domain)
 {
   g_autoptr (xmlDoc) document = begin ("domainbackup");
   xmlNode *root = xmlDocGetRootElement (document);
   set (root, "mode", "push");
   xmlNode *disks = add (root, "disks");
-  for (unsigned i = 0; i < run->disks->len; i++)
-    if (!add_push_disk (disks, run->disks->pdata[i], error))
-      return NULL;
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = run->disks->pdata[i];
+    bool block = strcmp (disk->target_driver, "host_device") == 0;
+    xmlNode *node = add_backup_disk (disks, disk, block ? "block" : "file");
+    set (add (node, "driver"), "type", disk->target_format);
+    set (add (node, "target"), block ? "dev" : "file", disk->target);
+  }
   leave_out_others (disks, run, domain, "backup");
   return end (document);
 }

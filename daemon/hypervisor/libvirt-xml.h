@@ -65,8 +65,8 @@ char *bk_libvirt_xml_scratch (const BkRun *run, const BkRunDisk *disk, const cha
 /* A pull: the server is the unix socket @socket, or at run->nbd_listen when that is set; scratch files are in @scratch. All disks of
  * @domain that are not in the run are left out by name. (transfer full) */
 char *bk_libvirt_xml_pull (const BkRun *run, const BkLibvirtDomainXml *domain, const char *socket, const char *scratch);
-/* A push to the run's targets. INVALID: a target that libvirt cannot be told. (transfer full) */
-char *bk_libvirt_xml_push (const BkRun *run, const BkLibvirtDomainXml *domain, GError **error);
+/* A push to the run's targets, files and block devices. (transfer full) */
+char *bk_libvirt_xml_push (const BkRun *run, const BkLibvirtDomainXml *domain);
 /* The run's checkpoint; NULL when it makes none. (transfer full) */
 char *bk_libvirt_xml_checkpoint (const BkRun *run, const BkLibvirtDomainXml *domain);
 
