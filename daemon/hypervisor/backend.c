@@ -124,6 +124,24 @@ bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **erro
   return state;
 }
 
+void
+bk_vm_part_free (BkVmPart *part)
+{
+  g_free (part->name);
+  g_bytes_unref (part->content);
+  g_free (part);
+}
+
+GPtrArray *
+bk_backend_describe (BkBackend *backend, GError **error)
+{
+  if (backend->ops->describe == NULL)
+    return g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_part_free);
+  GPtrArray *parts = backend->ops->describe (backend, error);
+  checked (parts != NULL, error);
+  return parts;
+}
+
 gboolean
 bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {

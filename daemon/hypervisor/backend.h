@@ -42,6 +42,13 @@ typedef struct {
 void bk_vm_state_free (BkVmState *state);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmState, bk_vm_state_free)
 
+/* What belongs to a VM beside its disks: "domain.xml" (with secrets), "nvram", "tpm". */
+typedef struct {
+  char *name;
+  GBytes *content;
+} BkVmPart;
+void bk_vm_part_free (BkVmPart *part);
+
 typedef enum { BK_LINK_CONNECTING, BK_LINK_READY, BK_LINK_BUSY, BK_LINK_DOWN } BkLink;
 
 /* Main thread: the link to the VM changed, or an event of it was seen (NULL: none). */
@@ -56,6 +63,7 @@ typedef struct {
   BkLink (*link) (BkBackend *backend, char **reason, char **version);
   void (*recall) (BkBackend *backend, GPtrArray *checkpoints); /* may be NULL */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
+  GPtrArray *(*describe) (BkBackend *backend, GError **error); /* may be NULL */
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*snapshot) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*start) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -92,6 +100,10 @@ void bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints);
 
 /* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
 BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* BkVmPart, as they are now: all that is needed, with the disks, to have the VM again. Empty when it has none that can be had.
+ * (transfer full) */
+GPtrArray *bk_backend_describe (BkBackend *backend, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Scratch, filters and the checkpoint's bitmaps, while the guest runs on. Notes run->guest_running. */
 gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

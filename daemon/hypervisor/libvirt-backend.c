@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libvirt-backend-private.h"
 
+#include "fsio.h"
+
 #include <string.h>
+
+/* A repository keeps no larger ones; the NVRAM of OVMF has 0.5 MiB. */
+#define LONGEST_PART (4u << 20)
+#define TPM_FOLDER "/var/lib/libvirt/swtpm" /* of libvirt for the whole system */
 
 static const BkBackendOps libvirt_ops;
 
@@ -287,6 +293,60 @@ libvirt_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   return look ? state_of (self, look) : NULL;
 }
 
+/* --- describe --- */
+
+/* @content: (transfer full) */
+static void
+add_part (GPtrArray *parts, const char *name, char *content, size_t length)
+{
+  BkVmPart *part = g_new0 (BkVmPart, 1);
+  part->name = g_strdup (name);
+  part->content = g_bytes_new_take (content, length);
+  g_ptr_array_add (parts, part);
+}
+
+/* What is not there, or not on this machine, is left out: the domain can be had without it. */
+static void
+add_file (GPtrArray *parts, const char *name, const char *path)
+{
+  g_autoptr (GError) error = NULL;
+  char *content = NULL;
+  size_t length = 0;
+  if (bk_fsio_read_file (path, LONGEST_PART, &content, &length, &error))
+    add_part (parts, name, content, length);
+  else if (!g_error_matches (error, BK_ERROR, BK_ERROR_NOT_FOUND))
+    g_warning ("the backup is without the %s of the domain: %s", name, error->message);
+}
+
+static void
+add_tpm (GPtrArray *parts, const char *uuid)
+{
+  static const char *const states[] = { "tpm2/tpm2-00.permall", "tpm1.2/tpm-00.permall" };
+  for (size_t i = 0; i < G_N_ELEMENTS (states); i++) {
+    g_autofree char *path = g_build_filename (TPM_FOLDER, uuid, states[i], NULL);
+    if (g_file_test (path, G_FILE_TEST_EXISTS))
+      add_file (parts, BK_LIBVIRT_TPM, path);
+  }
+}
+
+static GPtrArray *
+libvirt_describe (BkBackend *backend, GError **error)
+{
+  BkLibvirtBackend *self = (BkLibvirtBackend *)backend;
+  g_autofree char *text = bk_libvirt_get_definition (self->link, self->uuid, error);
+  g_autoptr (BkLibvirtDomainXml) domain = text ? bk_libvirt_xml_read_domain (text, error) : NULL;
+  if (domain == NULL)
+    return NULL;
+  GPtrArray *parts = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_part_free);
+  size_t length = strlen (text);
+  add_part (parts, BK_LIBVIRT_DEFINITION, g_steal_pointer (&text), length);
+  if (domain->nvram && !self->remote)
+    add_file (parts, BK_LIBVIRT_NVRAM, domain->nvram);
+  if (domain->has_tpm && !self->remote)
+    add_tpm (parts, self->uuid);
+  return parts;
+}
+
 BkLibvirtLook *
 bk_libvirt_backend_look_active (BkLibvirtBackend *self, GCancellable *cancellable, GError **error)
 {
@@ -308,6 +368,7 @@ static const BkBackendOps libvirt_ops = {
   .link = libvirt_link,
   .recall = libvirt_recall,
   .inspect = libvirt_inspect,
+  .describe = libvirt_describe,
   .prepare = bk_libvirt_backup_prepare,
   .snapshot = bk_libvirt_backup_snapshot,
   .start = bk_libvirt_backup_start,
@@ -323,14 +384,6 @@ static const BkBackendOps libvirt_ops = {
   .checkpoint_delete = bk_libvirt_backup_checkpoint_delete,
 };
 
-static bool
-is_remote (const char *uri)
-{
-  g_autoptr (GUri) parsed = g_uri_parse (uri, G_URI_FLAGS_NONE, NULL);
-  const char *host = parsed ? g_uri_get_host (parsed) : NULL;
-  return host && *host;
-}
-
 BkBackend *
 bk_libvirt_backend_new (BkLibvirt *libvirt, const char *uri, const char *uuid)
 {
@@ -338,20 +391,7 @@ bk_libvirt_backend_new (BkLibvirt *libvirt, const char *uri, const char *uuid)
   self->base.ops = &libvirt_ops;
   self->link = bk_libvirt_get_link (libvirt, uri);
   self->uuid = g_strdup (uuid);
-  self->remote = is_remote (uri);
+  self->remote = bk_libvirt_uri_is_remote (uri);
   g_mutex_init (&self->mutex);
   return &self->base;
-}
-
-bool
-bk_libvirt_backend_is (const BkBackend *backend)
-{
-  return backend->ops == &libvirt_ops;
-}
-
-char *
-bk_libvirt_backend_definition (BkBackend *backend, GError **error)
-{
-  BkLibvirtBackend *self = (BkLibvirtBackend *)backend;
-  return bk_libvirt_get_definition (self->link, self->uuid, error);
 }

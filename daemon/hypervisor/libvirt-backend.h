@@ -19,7 +19,7 @@
 /* @uuid: of the domain, which keeps it when it is renamed. */
 BkBackend *bk_libvirt_backend_new (BkLibvirt *libvirt, const char *uri, const char *uuid);
 
-/* The words of the domain's definition, with secrets, for bk_libvirt_restore(). Worker threads. (transfer full) */
-char *bk_libvirt_backend_definition (BkBackend *backend, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Whether @backend is one. */
-bool bk_libvirt_backend_is (const BkBackend *backend);
+/* Names of its parts: see bk_backend_describe(). */
+#define BK_LIBVIRT_DEFINITION "domain.xml"
+#define BK_LIBVIRT_NVRAM "nvram"
+#define BK_LIBVIRT_TPM "tpm"

@@ -24,6 +24,7 @@ typedef struct {
   char *id;           /* of the backup to be and its checkpoint */
   char *folder;       /* where it is in the repository; NULL with a target */
   BkRun *run;         /* NULL until planned */
+  GPtrArray *parts;   /* BkVmPart, until it is committed; NULL when they could not be had */
   GStrv made;         /* target files that did not exist before: undo removes them */
 } BkBackup;
 
@@ -51,6 +52,9 @@ gboolean bk_backup_work_snapshot (BkJob *job, gpointer data, GCancellable *cance
 gboolean bk_backup_record_instant (BkJob *job, gpointer data, GError **error);
 
 /* --- for the kinds --- */
+
+/* What goes into the repository beside the disks, which is little: BkVmPart, never NULL. (transfer none) Worker. */
+GPtrArray *bk_backup_parts (BkBackup *backup);
 
 /* After "commit": backup and checkpoint enter the catalog, and the job ends as partial when a disk has failed. */
 gboolean bk_backup_record_commit (BkJob *job, gpointer data, GError **error);
