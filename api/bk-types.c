@@ -125,6 +125,9 @@ static const BkField bk_restore_request_fields[] = {
   WORD (BkRestoreRequest, format, bk_formats, 0),
   BOOL (BkRestoreRequest, force, 0),
   UINT64 (BkRestoreRequest, speed, 0),
+  STRING (BkRestoreRequest, define, 0),
+  STRING (BkRestoreRequest, libvirt, 0),
+  BOOL (BkRestoreRequest, keep_identity, 0),
   END,
 };
 STRUCT (BkRestoreRequest, bk_restore_request, "restore request");

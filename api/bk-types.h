@@ -122,6 +122,9 @@ typedef struct {
   char *format; /* NULL = qcow2 for files named .qcow2, else raw */
   bool force;
   uint64_t speed;
+  char *define;  /* name of a domain that is made of it; NULL = none */
+  char *libvirt; /* URI where */
+  bool keep_identity; /* it has the UUID and the MAC addresses of the old one */
 } BkRestoreRequest;
 BK_TYPE (BkRestoreRequest, bk_restore_request)
 

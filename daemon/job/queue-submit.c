@@ -288,19 +288,37 @@ check_output (BkQueue *queue, const char *output, GError **error)
   return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
 }
 
+static gboolean
+check_define (const BkRestoreRequest *request, GError **error)
+{
+  const char *text = NULL;
+  if (request->define == NULL && (request->libvirt || request->keep_identity))
+    text = "/define: is required with libvirt and keep_identity";
+  else if (request->define && request->libvirt == NULL)
+    text = "/libvirt: is required with define";
+  else if (request->define && request->define[0] == '\0')
+    text = "/define: must be the name of a domain";
+  if (text)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, text);
+  return text == NULL;
+}
+
 gpointer
 bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
 {
   g_autoptr (BkStore) store = NULL;
   if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
     return NULL;
-  return bk_restore_job_data_new (request, backup, store, error);
+  BkLibvirtLink *link = NULL;
+  if (request->define && (link = bk_vm_registry_get_link (queue->vms, request->libvirt, error)) == NULL)
+    return NULL;
+  return bk_restore_job_data_new (request, backup, store, link, error);
 }
 
 BkJobInfo *
 bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
 {
-  if (!bk_queue_check_new_id (queue, request->id, error))
+  if (!bk_queue_check_new_id (queue, request->id, error) || !check_define (request, error))
     return NULL;
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
   if (backup == NULL || !check_output (queue, request->output, error))

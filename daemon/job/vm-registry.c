@@ -482,6 +482,12 @@ bk_vm_registry_discover_async (BkVmRegistry *registry, const char *uri, GAsyncRe
     g_task_return_error (task, error);
 }
 
+BkLibvirtLink *
+bk_vm_registry_get_link (BkVmRegistry *registry, const char *uri, GError **error)
+{
+  return check_uri ("libvirt", uri, error) ? bk_libvirt_get_link (registry->libvirt, uri) : NULL;
+}
+
 static const char *
 vm_of_domain (BkVmRegistry *registry, const char *uri, const char *uuid)
 {

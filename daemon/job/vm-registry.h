@@ -39,6 +39,9 @@ gboolean bk_vm_registry_load (BkVmRegistry *registry, GError **error) G_GNUC_WAR
 void bk_vm_registry_add_async (BkVmRegistry *registry, const BkVmInfo *vm, GAsyncReadyCallback callback, gpointer user_data);
 gboolean bk_vm_registry_add_finish (BkVmRegistry *registry, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The connection to libvirt at @uri: (transfer full). INVALID. */
+BkLibvirtLink *bk_vm_registry_get_link (BkVmRegistry *registry, const char *uri, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* The domains that libvirt at @uri has: BkDomainInfo, by name; (transfer full). UNREACHABLE, INVALID. */
 void bk_vm_registry_discover_async (BkVmRegistry *registry, const char *uri, GAsyncReadyCallback callback, gpointer user_data);
 GPtrArray *bk_vm_registry_discover_finish (BkVmRegistry *registry, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -14,7 +14,7 @@ START_SECONDS = 60
 COMMAND_SECONDS = 60
 
 DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
-<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>{more}
+<os><type arch='x86_64' machine='pc'>hvm</type>{firmware}</os><features><acpi/></features>{more}
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{disks}
 <interface type='user'><mac address='52:54:00:12:34:56'/><model type='virtio'/></interface></devices></domain>"""
 DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'{driver}/><source file='{path}'/><target dev='{name}' bus='virtio'/></disk>"""
@@ -80,7 +80,7 @@ class Libvirtd:
 class Domain:
     """A machine with the disks vda, vdb (qcow2) and vdc (raw), of 24 MiB, or @big MiB, 8 and 4."""
 
-    def __init__(self, libvirtd, name="db01", more="", iothread=False, big=24):
+    def __init__(self, libvirtd, name="db01", more="", iothread=False, big=24, nvram=False):
         self.libvirtd, self.name = libvirtd, name
         self.folder = libvirtd.folder / name
         self.folder.mkdir()
@@ -91,8 +91,14 @@ class Domain:
         process.run(["qemu-io", "-f", "qcow2", "-c", "write -q -P 2 0 4M", self.path("vdb")])
         disks = "".join(DISK.format(name=disk, format=form, path=self.path(disk), driver=" iothread='1'" if iothread and disk == "vdb" else "")
                         for disk, (form, _) in self.disks.items())
+        firmware = ""
+        if nvram:
+            (self.folder / "code.fd").write_bytes(bytes(128 << 10))
+            self.nvram = self.folder / "vars.fd"
+            self.nvram.write_bytes(b"settings" * (16 << 10))
+            firmware = "<loader readonly='yes' type='pflash'>%s</loader><nvram>%s</nvram>" % (self.folder / "code.fd", self.nvram)
         self.xml = self.folder / "domain.xml"
-        self.xml.write_text(DOMAIN.format(name=name, disks=disks, more=more + ("<iothreads>1</iothreads>" if iothread else "")))
+        self.xml.write_text(DOMAIN.format(name=name, disks=disks, firmware=firmware, more=more + ("<iothreads>1</iothreads>" if iothread else "")))
 
     def path(self, disk):
         return self.folder / ("%s.%s" % (disk, self.disks[disk][0]))

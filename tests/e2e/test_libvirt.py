@@ -2,7 +2,9 @@
 """Domains of libvirt: a libvirtd of our own, domains that run, and what becomes of them and their backups."""
 
 import filecmp
+import json
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -319,6 +321,68 @@ def test_lost_bitmap_means_full_with_the_reason(site):
     job = site.backup()
     assert levels(job) == INCREMENT
     site.check(job, now)
+
+
+# --- a domain again ---
+
+@pytest.fixture
+def furnished(plain_daemon, libvirtd, tmp_path):
+    """With NVRAM, a password for its display, and a CD drive's worth of secrets to keep."""
+    more = "<description>kept as it was</description>"
+    domain = libvirtd_module.Domain(libvirtd, "furnished%d" % len(libvirtd.domains), more=more, nvram=True)
+    libvirtd.domains.append(domain.name)
+    xml = domain.xml.read_text().replace("<interface", "<graphics type='vnc' socket='%s' passwd='geheim12'/><interface" % (domain.folder / "vnc"))
+    domain.xml.write_text(xml)
+    domain.define().start()
+    plain_daemon.ctl("vm", "add", VM, "--libvirt", libvirtd.uri, "--domain", domain.name)
+    yield Site(plain_daemon, domain, tmp_path)
+    for name in (domain.name, "again", "kept"):
+        for verb in (["destroy"], ["undefine", "--nvram"]):
+            subprocess.run(["virsh", "-q", "-c", libvirtd.uri, verb[0], name, *verb[1:]], capture_output=True)
+
+
+def identity(libvirtd, name):
+    xml = libvirtd.virsh("dumpxml", "--inactive", name)
+    return re.search("<uuid>(.*)</uuid>", xml).group(1), re.search("<mac address='(.*)'/>", xml).group(1), xml
+
+
+@pytest.mark.parametrize("kind", ["dedup", "qcow2"])
+def test_backup_becomes_a_domain_again(furnished, kind):
+    site, libvirtd = furnished, furnished.libvirtd
+    site.ctl("repo", "add", "kept", "--type", kind, "--path", site.folder / "kept")
+    before = site.now()
+    job = site.backup("--repo", "kept")
+    assert "geheim12" not in json.dumps([site.ctl("vm", "show", VM), site.ctl("backup", "show", job["backup_id"]), job])
+    again = ["restore", job["backup_id"], "--libvirt", libvirtd.uri, "--wait"]
+    refused = site.run(*again, "--define", site.domain.name, "--output", site.folder / "never")
+    assert refused.status == 5 and "already" in refused.err, refused
+    assert not (site.folder / "never").exists()
+    site.ctl(*again, "--define", "again", "--output", site.folder / "again")
+    old, new = identity(libvirtd, site.domain.name), identity(libvirtd, "again")
+    assert old[0] != new[0] and old[1] != new[1]
+    assert "kept as it was" in new[2] and str(site.domain.folder / "vda") not in new[2]
+    assert (site.folder / "again/again.nvram").read_bytes() == site.domain.nvram.read_bytes()
+    secure = libvirtd.virsh("dumpxml", "--inactive", "--security-info", "again")
+    assert "passwd='geheim12'" in secure
+    for disk in FULL:
+        process.run(["qemu-img", "compare", site.folder / "again" / (disk + ".qcow2"), before / (disk + ".raw")])
+    site.domain.destroy()
+    libvirtd.virsh("start", "again")
+    assert libvirtd.virsh("domstate", "again").strip() == "running"
+    libvirtd.virsh("destroy", "again")
+    libvirtd.virsh("undefine", "--nvram", "--checkpoints-metadata", site.domain.name)
+    site.ctl(*again, "--define", "kept", "--output", site.folder / "kept-files", "--keep-identity")
+    assert identity(libvirtd, "kept")[:2] == old[:2]
+    libvirtd.virsh("start", "kept")
+
+
+def test_what_was_no_domain_does_not_become_one(site, tmp_path):
+    job = site.backup("--target", tmp_path / "aside")
+    refused = site.run("restore", job["backup_id"], "--output", tmp_path / "x", "--define", "x", "--libvirt", site.libvirtd.uri)
+    assert refused.status == 2 and "/define" in refused.err, refused
+    for wrong in (["--define", "x"], ["--libvirt", site.libvirtd.uri], ["--keep-identity"]):
+        refused = site.run("restore", site.backup()["backup_id"], "--output", tmp_path / "x", *wrong)
+        assert refused.status == 2, refused
 
 
 # --- trouble ---
