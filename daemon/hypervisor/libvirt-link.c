@@ -10,7 +10,8 @@
 /* libvirt 9.0 crashes now and then when two threads make calls on one connection and wake each other. For the same reason
  * there are no keep-alive messages, which another thread sends, where the daemon's death is noticed without them. */
 #define LINK_THREADS 1
-#define OPEN_TIMEOUT_MS 10000
+/* A libvirtd that has just begun asks every QEMU of the host what it can do, before it answers. */
+#define OPEN_TIMEOUT_MS 20000
 #define READY_TIMEOUT_MS 5000
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
@@ -699,15 +700,22 @@ bk_libvirt_link_wait_news (BkLibvirtLink *link, uint64_t *seen, unsigned timeout
   g_cancellable_disconnect (cancellable, handler);
 }
 
-/* True when there is a session. With the mutex. */
+static bool
+is_ready (const BkLibvirtLink *link)
+{
+  return link->session != NULL && !link->hangs;
+}
+
+/* The first attempt is waited for to its end; a connection that was lost may come back in a moment. With the mutex. */
 static bool
 wait_session (BkLibvirtLink *link, GCancellable *cancellable)
 {
-  int64_t deadline = g_get_monotonic_time () + READY_TIMEOUT_MS * G_TIME_SPAN_MILLISECOND;
-  while ((link->session == NULL || link->hangs) && !link->ended && !g_cancellable_is_cancelled (cancellable))
+  bool first = link->state == BK_LINK_CONNECTING;
+  int64_t deadline = g_get_monotonic_time () + (first ? OPEN_TIMEOUT_MS : READY_TIMEOUT_MS) * G_TIME_SPAN_MILLISECOND;
+  while (!is_ready (link) && !link->ended && !g_cancellable_is_cancelled (cancellable) && !(first && link->state == BK_LINK_DOWN))
     if (!g_cond_wait_until (&link->changed, &link->mutex, deadline))
       break;
-  return link->session != NULL && !link->hangs;
+  return is_ready (link);
 }
 
 /* With the mutex. */
