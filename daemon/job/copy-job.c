@@ -64,12 +64,6 @@ copy_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all, and the row the ID of the copy */
-}
-
 static bool
 is_copied (const BkBackupDisk *disk)
 {
@@ -270,7 +264,6 @@ const BkJobKind bk_copy_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
-  .to_json = to_json,
   .progress = progress,
   .free = copy_free,
 };

@@ -30,12 +30,6 @@ gc_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
@@ -78,7 +72,6 @@ const BkJobKind bk_gc_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL,
-  .to_json = to_json,
   .progress = progress,
   .free = gc_free,
 };

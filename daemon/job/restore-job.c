@@ -339,12 +339,6 @@ undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
   return TRUE;
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
@@ -395,7 +389,6 @@ static const BkJobKind image_kind = {
   .steps = image_steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME,
-  .to_json = to_json,
   .progress = progress,
   .verb = carry_out,
   .free = restore_free,
@@ -406,7 +399,6 @@ static const BkJobKind disk_kind = {
   .steps = disk_steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
-  .to_json = to_json,
   .progress = progress,
   .free = restore_free,
 };
