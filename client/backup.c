@@ -67,6 +67,7 @@ static const BkColumn details[] = {
   { "Completed", BK_CELL_TEXT, "completed_at" },
   { "State", BK_CELL_STATE, "state" },
   { "Guest running", BK_CELL_TEXT, "guest_running" },
+  { "Quiesced", BK_CELL_TEXT, "quiesced" },
   { "Mode", BK_CELL_TEXT, "mode" },
   { "Copy of", BK_CELL_TEXT, "copy_of" },
   { "Repository", BK_CELL_TEXT, "repository" },

@@ -62,12 +62,16 @@ run (const BkOptions *options, GError **error)
   g_autoptr (BkEventRing) events = bk_event_ring_new (EVENTS_KEPT);
   g_autoptr (BkRepositoryRegistry) repositories = bk_repository_registry_new (catalog);
   g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events);
+  bk_vm_registry_set_folder (vms, options->export_dir);
   const BkQueueOptions queue_options = {
     .max_running = options->max_running,
     .scratch = options->scratch_dir,
     .scratch_reserve = options->scratch_reserve,
     .exports = options->export_dir,
     .trash_seconds = options->trash_seconds,
+    .freeze_seconds = options->freeze_seconds,
+    .hooks_dir = options->hooks_dir,
+    .hook_seconds = options->hook_seconds,
   };
   g_autoptr (BkQueue) queue = bk_queue_new (catalog, vms, repositories, events, &queue_options);
   if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||

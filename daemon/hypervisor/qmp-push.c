@@ -68,11 +68,22 @@ add_checkpoint_bitmaps (BkQmpBackend *self, BkRun *run, GCancellable *cancellabl
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
 }
 
+/* A storage daemon takes no descriptors; it may do what we may. */
+static gboolean
+add_own_file (BkQmpBackend *self, int fd, const char *driver, const char *node, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd);
+  g_autofree char *path = g_file_read_link (link, NULL);
+  return bk_qmp_add_file (self->client, driver, node, path ? path : link, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+}
+
 gboolean
 bk_qmp_push_add_fd_file (BkQmpBackend *self, int fd, const char *driver, const char *node, const char *opaque, GCancellable *cancellable,
                          GError **error)
 {
   int64_t fdset = 0;
+  if (self->storage_daemon)
+    return add_own_file (self, fd, driver, node, cancellable, error);
   if (!bk_qmp_add_fd (self->client, fd, opaque, &fdset, cancellable, error))
     return FALSE;
   g_autofree char *name = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, fdset);
@@ -220,10 +231,14 @@ swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GErr
   n += add_still_nodes (run, true, calls + n);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_cont ();
-  int64_t before = g_get_monotonic_time ();
-  run->point_in_time = g_get_real_time ();
-  gboolean ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
-  run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+  gboolean ok = bk_run_before_instant (run, cancellable, error);
+  if (ok) {
+    int64_t before = g_get_monotonic_time ();
+    run->point_in_time = g_get_real_time ();
+    ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
+    run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+    bk_run_after_instant (run);
+  }
   ok = ok && first_error (calls, n, error);
   for (unsigned i = 0; i < n; i++)
     bk_qmp_call_clear (&calls[i]);
@@ -286,6 +301,9 @@ static gboolean
 open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
   g_autoptr (BkNbdUri) uri = bk_nbd_uri_parse (disk->target, error);
+  if (uri && self->storage_daemon)
+    return bk_qmp_add_nbd_at (self->client, node, uri->path, uri->host, uri->port, uri->export_name, cancellable, error) &&
+           check_nbd_size (self, disk, node, cancellable, error);
   g_autoptr (GSocketConnection) connection = uri ? bk_nbd_uri_connect (uri, cancellable, error) : NULL;
   if (connection == NULL)
     return FALSE;
@@ -338,34 +356,50 @@ add_backup (json_object *actions, const BkRun *run, const BkRunDisk *disk, const
   bk_qmp_action_backup (actions, &backup);
 }
 
+/* @source: the node to read. */
+static gboolean
+start_copy (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *source, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *increment = g_strconcat (run->prefix, "-inc", NULL);
+  if (!open_target (self, run, disk, cancellable, error))
+    return FALSE;
+  g_autoptr (json_object) actions = json_object_new_array ();
+  if (disk->bitmap && disk->parent_bitmap && !run->offline)
+    bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
+  if (strcmp (disk->sync, "bitmap") == 0)
+    add_increment (actions, disk, source, increment);
+  add_backup (actions, run, disk, source, increment);
+  return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+}
+
 static gboolean
 start_snapshot_disk (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
   g_autofree char *filter = bk_run_name (run, "c", disk);
   g_autofree char *access = bk_run_name (run, "a", disk);
-  g_autofree char *increment = g_strconcat (run->prefix, "-inc", NULL);
-  if ((!disk->in_iothread && !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) ||
-      !open_target (self, run, disk, cancellable, error))
-    return FALSE;
-  g_autoptr (json_object) actions = json_object_new_array ();
-  if (disk->bitmap && disk->parent_bitmap)
-    bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
-  if (strcmp (disk->sync, "bitmap") == 0)
-    add_increment (actions, disk, access, increment);
-  add_backup (actions, run, disk, access, increment);
-  return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+  return (disk->in_iothread || bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) &&
+         start_copy (self, run, disk, access, cancellable, error);
 }
+
+/* Of a VM that is shut off: the image itself is what is read, and its bitmaps are as they are to be already. */
+static gboolean
+start_still_disk (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  return start_copy (self, run, disk, disk->node, cancellable, error);
+}
+
+typedef gboolean (*StartDisk) (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error);
 
 /* The instant is taken already: each disk starts for itself, and one that cannot does not stop the others. */
 static gboolean
-start_snapshot (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
+start_each (BkQmpBackend *self, BkRun *run, StartDisk start_one, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GError) first = NULL;
   bool any = false;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     g_autoptr (GError) failure = NULL;
-    if (start_snapshot_disk (self, run, disk, cancellable, &failure)) {
+    if (start_one (self, run, disk, cancellable, &failure)) {
       g_free (disk->state);
       disk->state = g_strdup ("running");
       any = true;
@@ -407,8 +441,12 @@ start_direct (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
     BkRunDisk *disk = run->disks->pdata[i];
     add_backup (actions, run, disk, disk->node, increment);
   }
+  if (!bk_run_before_instant (run, cancellable, error))
+    return FALSE;
   run->point_in_time = g_get_real_time ();
-  if (!bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error))
+  gboolean started = bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+  bk_run_after_instant (run);
+  if (!started)
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
@@ -423,6 +461,7 @@ bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GE
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
-  return bk_run_is_snapshot (run) ? start_snapshot (self, run, cancellable, error)
-                                : start_direct (self, run, cancellable, error);
+  if (run->offline)
+    return start_each (self, run, start_still_disk, cancellable, error);
+  return bk_run_is_snapshot (run) ? start_each (self, run, start_snapshot_disk, cancellable, error) : start_direct (self, run, cancellable, error);
 }

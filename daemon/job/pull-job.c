@@ -331,13 +331,27 @@ progress (BkJob *job, gpointer data)
 {
   Pull *pull = data;
   bk_backup_progress_update (bk_job_info (job), pull->backup.run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, &pull->backup);
+}
+
+static bool
+again (BkJob *job, gpointer data)
+{
+  Pull *pull = data;
+  if (!bk_backup_again (job, data))
+    return false;
+  g_clear_pointer (&pull->sinks, g_free);
+  g_clear_pointer (&pull->copied, g_free);
+  pull->n_copies = 0;
+  return true;
 }
 
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
   { "target", "preparing", work_target, record_target, undo_target },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
-  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, NULL },
+  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, bk_backup_undo_snapshot },
   { "export", "preparing", work_export, NULL, NULL },
   { "copy", "running", work_copy, NULL, undo_copy },
   { "release", "finalizing", work_release, NULL, NULL },
@@ -354,5 +368,6 @@ const BkJobKind bk_pull_job_kind = {
   .to_json = bk_backup_to_json,
   .progress = progress,
   .undone = bk_backup_undone,
+  .again = again,
   .free = pull_free,
 };

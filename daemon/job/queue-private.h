@@ -32,6 +32,9 @@ struct BkQueue {
   char *scratch;
   uint64_t scratch_reserve;
   char *exports;
+  unsigned freeze_limit_ms;
+  char *hooks_dir;
+  unsigned hook_seconds;
   uint64_t trash_seconds;
   GPtrArray *entries;   /* BkQueueEntry: every job that is not over and settled, oldest first */
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */

@@ -22,6 +22,9 @@ typedef struct {
   const char *scratch;  /* folder for scratch files; made when missing */
   uint64_t scratch_reserve; /* bytes that must stay free there; below it a snapshot push is given up; 0 = 1 GiB */
   const char *exports;      /* folder for sockets of exports, with a short path; made when missing */
+  unsigned freeze_seconds;  /* how long a guest stays frozen at most; 0 = 10 */
+  const char *hooks_dir;    /* folder of programs that jobs may name; NULL = none */
+  unsigned hook_seconds;    /* how long one may run; 0 = 60 */
   uint64_t trash_seconds;   /* how long a deleted backup of a dedup repository can be had back; 0 = 7 days */
 } BkQueueOptions;
 

@@ -184,11 +184,11 @@ sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *resu
   BkChunkSweep swept = { 0 };
   uint64_t debris = 0;
   gboolean ok = bk_repository_clear_debris (repository, &debris, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
-  result->packs_removed = swept.removed;
-  result->packs_rewritten = swept.rewritten;
-  result->bytes_freed = swept.freed;
-  result->bytes_rewritten = swept.moved;
-  result->debris_removed = swept.debris + debris;
+  result->packs_removed += swept.removed;
+  result->packs_rewritten += swept.rewritten;
+  result->bytes_freed += swept.freed;
+  result->bytes_rewritten += swept.moved;
+  result->debris_removed += swept.debris + debris;
   result->packs_in_use = swept.held;
   return ok;
 }
@@ -240,8 +240,18 @@ bk_repository_gc (BkRepository *repository, uint64_t grace_seconds, gboolean dry
   if ((!dry_run && !bk_repository_check_writable (repository, error)) || !begin_marks (repository, error))
     return FALSE;
   Mark mark = { .repository = repository, .cancellable = cancellable, .progress = progress, .user_data = user_data };
-  gboolean ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, error);
+  g_autoptr (GError) failure = NULL;
+  gboolean ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, &failure);
+  if (bk_chunk_store_marks_lost (repository->store)) {
+    g_clear_error (&failure);
+    bk_chunk_store_end_marks (repository->store);
+    if (!begin_marks (repository, error))
+      return FALSE;
+    ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, &failure);
+  }
   bk_chunk_store_end_marks (repository->store);
+  if (failure)
+    g_propagate_error (error, g_steal_pointer (&failure));
   return ok;
 }
 
@@ -277,10 +287,13 @@ bk_repository_stats (BkRepository *repository, GCancellable *cancellable, BkRepo
     return FALSE;
   Mark mark = { .repository = repository, .cancellable = cancellable, .counts_data = true };
   gboolean ok = collect (&mark, stats, error);
+  bool lost = bk_chunk_store_marks_lost (repository->store);
   if (ok)
     bk_chunk_store_usage (repository->store, &usage);
   bk_chunk_store_end_marks (repository->store);
-  if (!ok)
+  if (ok && lost)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_FAILED, "the index was damaged and has been made anew; nothing is lost: try again");
+  if (!ok || lost)
     return FALSE;
   stats->packs = usage.packs;
   stats->bytes_stored = usage.bytes;

@@ -6,6 +6,7 @@
  *   repository.json           format, version, ID, chunk size, compression; the wrapped key
  *   lock                      byte 0: held by the one process that writes; byte 1: shared by all that read
  *   packs/PACK                many chunks, then their table; never changed once it has this name
+ *   index/RUN                 a cache: which chunk is in which pack, see chunk-index.h; may go at any time
  *   backups/VM/BACKUP         manifest, the commit point: JSON under a checksum, or a MAC when encrypted
  *   trash/VM/BACKUP.TIME      the manifest of a backup that was deleted at TIME (microseconds)
  *   pins/VM/BACKUP            empty: the backup may not be deleted
@@ -30,8 +31,9 @@
  *  5. Nothing read is trusted: a chunk is decrypted, decompressed and hashed again before one byte of it is given out.
  *  6. A chunk copy that is known to be bad is no target of deduplication. The next backup that has its data stores it
  *     again, and heals all backups that lead to it.
- *  7. Where a chunk is, is known from the tables of the packs alone, which are read at open, and kept in memory: about 46
- *     bytes for each chunk, 700 MiB for a TiB of distinct chunks of 64 KiB. Larger chunks need less.
+ *  7. Where a chunk is, is known from the tables of the packs alone. The index is a cache of them, in files; memory is bounded,
+ *     about 0.1 bytes for each chunk. It is made anew where it is damaged, and before a chunk that a backup leads to is called
+ *     lost; and no pack is removed by its word alone: the pack's own table must agree.
  *
  * Who may run beside whom, in one process (+ freely, - waits, C answers CONFLICT):
  *
