@@ -96,6 +96,12 @@ bk_backend_link (BkBackend *backend, char **reason, char **version)
   return link;
 }
 
+bool
+bk_backend_is_off (BkBackend *backend)
+{
+  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
+}
+
 BkVmState *
 bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
 {

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAKE_VARIABLE "BACKUPD_MAKE_GOLDEN"
-#define NEWEST 2
+#define NEWEST 3
 #define INSTANCE "000000" /* of all of them */
 
 static const BkVmInfo *
@@ -35,6 +35,14 @@ static const BkRepositoryInfo golden_keyed = { .name = (char *)"vault2", .type =
 
 static const BkRepositoryInfo golden_repository = { .name = (char *)"default", .type = (char *)"qcow2",
                                                     .path = (char *)"/backup/é", .created_at = 1795402200000002 };
+
+/* In the catalog since version 3. (transfer full) */
+static json_object *
+golden_disks (void)
+{
+  static const char text[] = "{\"recorded_at\":\"2026-11-25T10:00:00.000001Z\",\"disks\":[{\"name\":\"vda\",\"qdev\":\"vda\",\"path\":\"/vm/é.qcow2\"}]}";
+  return bk_json_parse (text, sizeof text - 1, NULL);
+}
 
 static BkJobRecord *
 golden_job (void)
@@ -76,6 +84,8 @@ START_TEST (makes_a_golden_catalog)
   g_autoptr (BkCheckpointInfo) newer = sample_checkpoint ("c1", NULL, "web01", "c2");
   ck_assert (bk_sql_exec (catalog->sql, "UPDATE instance SET id = '" INSTANCE "'", &error));
   ck_assert (bk_catalog_add_vm (catalog, golden_vm (), &error));
+  g_autoptr (json_object) disks = golden_disks ();
+  ck_assert (bk_catalog_record_disks (catalog, "web01", disks, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_repository, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_encrypted, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_keyed, &error));
@@ -124,6 +134,16 @@ check_rows (BkCatalog *catalog)
 }
 
 static void
+check_disks (BkCatalog *catalog, unsigned version)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (json_object) wanted = golden_disks ();
+  g_autoptr (json_object) disks = NULL;
+  ck_assert (bk_catalog_recorded_disks (catalog, "web01", &disks, &error));
+  ck_assert (version < 3 ? disks == NULL : json_object_equal (disks, wanted));
+}
+
+static void
 check_backups (BkCatalog *catalog)
 {
   g_autoptr (GError) error = NULL;
@@ -155,6 +175,7 @@ START_TEST (opens_all_versions)
     g_autofree char *name = g_strdup_printf ("version-%u.sqlite", version);
     g_autoptr (BkCatalog) catalog = open_copy (name);
     check_rows (catalog);
+    check_disks (catalog, version);
     check_repositories (catalog, version);
     check_backups (catalog);
     check_checkpoints (catalog);
