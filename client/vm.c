@@ -136,6 +136,22 @@ add_domain (const BkArgs *args, BkConnection *connection, BkOutput *output, json
   return TRUE;
 }
 
+/* One that cannot be added, for its name is none for a VM, does not keep the others out; the first error is told. */
+static gboolean
+add_domains (const BkArgs *args, BkConnection *connection, BkOutput *output, json_object *domains, GError **error)
+{
+  g_autoptr (GError) first = NULL;
+  for (size_t i = 0; i < json_object_array_length (domains); i++) {
+    g_autoptr (GError) failure = NULL;
+    if (!add_domain (args, connection, output, json_object_array_get_idx (domains, i), &failure) && first == NULL)
+      first = g_steal_pointer (&failure);
+  }
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&first));
+  return FALSE;
+}
+
 static gboolean
 discover (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
@@ -147,9 +163,8 @@ discover (const BkArgs *args, BkConnection *connection, BkOutput *output, GError
   if (!bk_args_has (args, "add"))
     return bk_output_list (output, &bk_domain_info_struct, json, domain_columns, error);
   json_object_object_get_ex (json, "items", &items);
-  for (size_t i = 0; i < json_object_array_length (items); i++)
-    if (!add_domain (args, connection, output, json_object_array_get_idx (items, i), error))
-      return FALSE;
+  if (!add_domains (args, connection, output, items, error))
+    return FALSE;
   if (!bk_output_is_json (output))
     return TRUE;
   g_autoptr (json_object) after = bk_connection_list (connection, path, 0, error);

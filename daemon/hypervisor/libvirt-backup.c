@@ -85,6 +85,7 @@ check_targets (const BkLibvirtBackend *self, const BkRun *run, const BkLibvirtLo
       g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk %s: %s", disk->name, obstacle);
       return FALSE;
     }
+    bk_libvirt_place_open (disk->target, run->own_folders, look->xml->owner);
     if (!bk_libvirt_place_check (disk->target, look->xml->owner, error))
       return FALSE;
   }

@@ -131,6 +131,22 @@ bk_libvirt_place_remove (const char *folder, const char *name)
   remove_folder (other);
 }
 
+void
+bk_libvirt_place_open (const char *path, unsigned n, const char *owner_text)
+{
+  Owner owner = read_owner (owner_text);
+  g_autofree char *folder = g_path_get_dirname (path);
+  for (unsigned i = 0; i < n; i++) {
+    struct stat status;
+    bool closed = !may_enter (folder, owner) && stat (folder, &status) == 0 && status.st_uid == geteuid ();
+    if (closed && chmod (folder, (status.st_mode & 07777) | S_IXOTH) < 0)
+      g_warning ("cannot let QEMU enter '%s': %s", folder, g_strerror (errno));
+    char *parent = g_path_get_dirname (folder);
+    g_free (folder);
+    folder = parent;
+  }
+}
+
 gboolean
 bk_libvirt_place_check (const char *path, const char *owner_text, GError **error)
 {

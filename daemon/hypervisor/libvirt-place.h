@@ -17,5 +17,8 @@ char *bk_libvirt_place_make (const char *folder, const char *name, const char *o
 /* Removes both, with the files in them. */
 void bk_libvirt_place_remove (const char *folder, const char *name);
 
-/* Whether the user @owner can open @path. FAILED, with the folder that is in the way. */
+/* Lets the user @owner get through the @n folders above @path as far as they are ours: everybody may, but not see what is there. */
+void bk_libvirt_place_open (const char *path, unsigned n, const char *owner);
+
+/* Whether the user @owner can open @path. DENIED, with the folder that is in the way. */
 gboolean bk_libvirt_place_check (const char *path, const char *owner, GError **error) G_GNUC_WARN_UNUSED_RESULT;

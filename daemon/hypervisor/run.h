@@ -115,6 +115,10 @@ typedef struct {
   const BkInstant *instant; /* not in the JSON form, (transfer none); NULL = nothing is to be called */
 
   /* not in the JSON form: for stall detection */
+  /* not in the JSON form */
+  unsigned own_folders; /* of those above a target: the repository's, which may be opened for who is to write there */
+
+  /* nor this: for stall detection */
   bool user_paused;
   const BkRunDisk *stopped; /* whose job QEMU has paused for an error (on_*_error: stop), as of the last wait; or NULL */
   bool stopped_full;        /* because its target is full */

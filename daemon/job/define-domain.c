@@ -5,6 +5,8 @@
 #include "libvirt-backend.h"
 #include "libvirt-calls.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
 
 static char *
@@ -35,6 +37,18 @@ bk_define_domain_check (const BkDefineDomain *define, GError **error)
     return FALSE;
   }
   return domains != NULL;
+}
+
+/* QEMU opens its files by their paths, mostly as a user of its own; libvirt gives it the files, not the folder. */
+gboolean
+bk_define_domain_make_folder (const BkDefineDomain *define, GError **error)
+{
+  const char *folder = define->request->output;
+  if (g_file_test (folder, G_FILE_TEST_IS_DIR))
+    return TRUE;
+  if (!bk_fsio_make_folder (folder, error))
+    return FALSE;
+  return g_chmod (folder, 0711) == 0 || bk_error_set_errno (error, errno, "cannot let QEMU enter '%s'", folder);
 }
 
 /* NULL when the backup has no such part. (transfer full) */

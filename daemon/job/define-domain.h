@@ -21,5 +21,8 @@ typedef struct {
 /* What can be known before the work. CONFLICT: libvirt has a domain of that name. NOT_FOUND: the backup has no definition. UNREACHABLE. */
 gboolean bk_define_domain_check (const BkDefineDomain *define, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Makes the folder for the files, which QEMU, as whoever it runs, can enter; one that is there stays as it is. */
+gboolean bk_define_domain_make_folder (const BkDefineDomain *define, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* @outputs: name of a disk to the path of its file. */
 gboolean bk_define_domain (const BkDefineDomain *define, GHashTable *outputs, GError **error) G_GNUC_WARN_UNUSED_RESULT;

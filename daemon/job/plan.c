@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define REPOSITORY_FOLDERS 3 /* above an image: the backup's, the VM's, its own */
+
 /* --- which disks --- */
 
 static char *
@@ -335,6 +337,7 @@ bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, 
               GError **error)
 {
   run->prefix = g_strdup_printf ("bkd-%s-%" G_GUINT64_FORMAT, instance, number);
+  run->own_folders = request->target ? 0 : REPOSITORY_FOLDERS;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)

@@ -234,7 +234,9 @@ work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   BkDefineDomain define = definition_of (restore);
   if (restore->link && !bk_define_domain_check (&define, error))
     return FALSE;
-  if ((restore->link || restore->disks->len > 1) && !bk_fsio_make_folder (restore->request->output, error))
+  if (restore->link && !bk_define_domain_make_folder (&define, error))
+    return FALSE;
+  if (restore->disks->len > 1 && !bk_fsio_make_folder (restore->request->output, error))
     return FALSE;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];

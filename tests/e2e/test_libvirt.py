@@ -323,6 +323,50 @@ def test_lost_bitmap_means_full_with_the_reason(site):
     site.check(job, now)
 
 
+def test_transient_domain(plain_daemon, libvirtd, tmp_path):
+    """libvirt forgets it, and its checkpoints, whenever it is shut off; the bitmaps are in the images all the same."""
+    domain = libvirtd_module.Domain(libvirtd, "passing", more="<uuid>9a17a425-d866-4923-804b-eb7ebe6de6f0</uuid>").create()
+    try:
+        plain_daemon.ctl("vm", "add", VM, "--libvirt", libvirtd.uri, "--domain", domain.name)
+        site = Site(plain_daemon, domain, tmp_path)
+        site.backup()
+        site.change(5)
+        site.backup()
+        domain.destroy()
+        shown = site.ctl("vm", "show", VM)
+        assert "no domain" in shown["reason"], shown
+        assert site.run("start", "--vm", VM).status == 4
+        domain.create()
+        assert domain.checkpoints() == []
+        site.change(6)
+        now = site.now()
+        increment = site.backup()
+        assert levels(increment) == INCREMENT, increment["disks"]
+        site.check(increment, now)
+    finally:
+        subprocess.run(["virsh", "-q", "-c", libvirtd.uri, "destroy", domain.name], capture_output=True)
+
+
+# --- exports ---
+
+def test_export_shows_the_disks_and_what_changed(site):
+    before = site.now()
+    export = site.ctl("export", "begin", "--vm", VM, "--disks", "vda,vdb")
+    site.change(7)
+    shown = site.ctl("export", "show", export["id"])
+    for disk in shown["disks"]:
+        process.run(["nbdcopy", disk["uri"], site.folder / ("%s.copy" % disk["name"])])
+        assert filecmp.cmp(site.folder / ("%s.copy" % disk["name"]), before / ("%s.raw" % disk["name"]), shallow=False)
+    site.ctl("export", "end", export["id"], "--success")
+    process.wait_until(lambda: site.ctl("export", "show", export["id"])["state"] == "ended", 20, "the export to end")
+    second = site.ctl("export", "begin", "--vm", VM, "--disks", "vdb", "--since", export["id"])
+    disk = site.ctl("export", "show", second["id"])["disks"][0]
+    dirty = json.loads(process.run(["nbdinfo", "--json", "--map=" + disk["dirty_context"], disk["uri"]]))
+    assert [(area["offset"], area["length"]) for area in dirty if area["type"] == 1] == [(1 << 20, 64 << 10)]
+    site.ctl("export", "end", second["id"], "--failed")
+    process.wait_until(lambda: not site.domain.has_job(), 20, "the export to end")
+
+
 # --- a domain again ---
 
 @pytest.fixture
