@@ -331,7 +331,9 @@ open_it (BkRepository *repository, const BkRepositorySecret *secret, GError **er
   if (repository->crypto == NULL || !take_lock (repository, error))
     return FALSE;
   int level = (int)CLAMP (marker->compression, 0, 19);
-  repository->store = bk_chunk_store_open (repository->path, repository->crypto, level, repository->access == BK_REPOSITORY_WRITE, error);
+  g_autofree char *index = g_build_filename (repository->path, "index", NULL);
+  repository->storage = bk_file_storage_new (repository->path);
+  repository->store = bk_chunk_store_open (repository->storage, index, repository->crypto, level, repository->access == BK_REPOSITORY_WRITE, error);
   return repository->store != NULL;
 }
 
@@ -367,6 +369,7 @@ bk_repository_unref (BkRepository *repository)
   g_hash_table_unref (repository->leases);
   g_hash_table_unref (repository->writing);
   g_clear_pointer (&repository->store, bk_chunk_store_free);
+  g_clear_pointer (&repository->storage, bk_storage_free);
   g_clear_pointer (&repository->crypto, bk_crypto_free);
   if (repository->lock_fd >= 0)
     close (repository->lock_fd);
