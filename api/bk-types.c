@@ -12,6 +12,7 @@ const char *const bk_job_kinds[] = { "backup", "restore", "delete", "verify", "g
 const char *const bk_modes[] = { "auto", "push", "push-direct", "pull", NULL };
 const char *const bk_levels[] = { "auto", "full", "incremental", "differential", NULL };
 const char *const bk_quiesce[] = { "auto", "agent", "none", NULL };
+const char *const bk_hook_failures[] = { "fail", "ignore", NULL };
 const char *const bk_formats[] = { "raw", "qcow2", NULL };
 const char *const bk_syncs[] = { "full", "top", "none", NULL };
 const char *const bk_source_errors[] = { "report", "stop", NULL };
@@ -52,6 +53,27 @@ static const BkField bk_job_disk_fields[] = {
 };
 STRUCT (BkJobDisk, bk_job_disk, "job disk");
 
+static const BkField bk_quiesce_info_fields[] = {
+  BOOL (BkQuiesceInfo, quiesced, 0),
+  STRING (BkQuiesceInfo, reason, 0),
+  UINT64 (BkQuiesceInfo, file_systems, 0),
+  UINT64 (BkQuiesceInfo, frozen_ms, 0),
+  BOOL (BkQuiesceInfo, thawed, 0),
+  END,
+};
+STRUCT (BkQuiesceInfo, bk_quiesce_info, "freeze of a guest");
+
+static const BkField bk_hook_run_fields[] = {
+  STRING (BkHookRun, event, BK_FIELD_REQUIRED),
+  STRING (BkHookRun, state, BK_FIELD_REQUIRED),
+  STRING (BkHookRun, reason, 0),
+  STRING (BkHookRun, output, 0),
+  TIME (BkHookRun, started_at, 0),
+  TIME (BkHookRun, ended_at, 0),
+  END,
+};
+STRUCT (BkHookRun, bk_hook_run, "run of a hook");
+
 static const BkField bk_job_step_fields[] = {
   STRING (BkJobStep, name, BK_FIELD_REQUIRED),
   STRING (BkJobStep, state, BK_FIELD_REQUIRED),
@@ -73,6 +95,7 @@ static const BkField bk_job_info_fields[] = {
   TIME (BkJobInfo, started_at, 0),
   TIME (BkJobInfo, ended_at, 0),
   TIME (BkJobInfo, point_in_time, 0),
+  OBJECT (BkJobInfo, quiesce, bk_quiesce_info_struct, 0),
   STRING (BkJobInfo, step, 0),
   UINT64 (BkJobInfo, speed, 0),
   UINT64 (BkJobInfo, bytes_total, 0),
@@ -89,6 +112,7 @@ static const BkField bk_job_info_fields[] = {
   OBJECT (BkJobInfo, error, bk_problem_struct, 0),
   ARRAY (BkJobInfo, disks, bk_job_disk_struct, 0),
   ARRAY (BkJobInfo, steps, bk_job_step_struct, 0),
+  ARRAY (BkJobInfo, hooks, bk_hook_run_struct, 0),
   END,
 };
 STRUCT (BkJobInfo, bk_job_info, "job");
@@ -106,6 +130,9 @@ static const BkField bk_backup_request_fields[] = {
   WORD (BkBackupRequest, format, bk_formats, 0),
   UINT64 (BkBackupRequest, speed, 0),
   WORD (BkBackupRequest, quiesce, bk_quiesce, 0),
+  STRV (BkBackupRequest, quiesce_mounts, 0),
+  STRING (BkBackupRequest, hook, 0),
+  WORD (BkBackupRequest, hook_failure, bk_hook_failures, 0),
   BOOL (BkBackupRequest, compress, 0),
   BOOL (BkBackupRequest, force, 0),
   WORD (BkBackupRequest, sync, bk_syncs, 0),
@@ -214,6 +241,7 @@ static const BkField bk_vm_info_fields[] = {
   ARRAY (BkVmInfo, disks, bk_disk_info_struct, BK_FIELD_OMIT_IF_EMPTY),
   STRV (BkVmInfo, jobs, 0),
   TIME (BkVmInfo, added_at, 0),
+  TIME (BkVmInfo, recorded_at, BK_FIELD_OMIT_IF_EMPTY),
   END,
 };
 STRUCT (BkVmInfo, bk_vm_info, "VM");
@@ -283,6 +311,7 @@ static const BkField bk_backup_info_fields[] = {
   STRING (BkBackupInfo, id, BK_FIELD_REQUIRED),
   STRING (BkBackupInfo, vm, BK_FIELD_REQUIRED),
   STRING (BkBackupInfo, job_id, 0),
+  STRING (BkBackupInfo, copy_of, BK_FIELD_OMIT_IF_EMPTY),
   STRING (BkBackupInfo, repository, 0),
   STRING (BkBackupInfo, location, 0),
   STRING (BkBackupInfo, state, BK_FIELD_REQUIRED),
@@ -291,6 +320,7 @@ static const BkField bk_backup_info_fields[] = {
   TIME (BkBackupInfo, point_in_time, BK_FIELD_REQUIRED),
   TIME (BkBackupInfo, completed_at, 0),
   BOOL (BkBackupInfo, guest_running, 0),
+  BOOL (BkBackupInfo, quiesced, 0),
   UINT64 (BkBackupInfo, size, 0),
   UINT64 (BkBackupInfo, bytes_stored, 0),
   BOOL (BkBackupInfo, pinned, BK_FIELD_OMIT_IF_EMPTY),
@@ -341,6 +371,10 @@ static const BkField bk_export_request_fields[] = {
   STRING (BkExportRequest, listen, 0),
   STRING (BkExportRequest, tls, 0),
   UINT64 (BkExportRequest, timeout_seconds, 0),
+  WORD (BkExportRequest, quiesce, bk_quiesce, 0),
+  STRV (BkExportRequest, quiesce_mounts, 0),
+  STRING (BkExportRequest, hook, 0),
+  WORD (BkExportRequest, hook_failure, bk_hook_failures, 0),
   END,
 };
 STRUCT (BkExportRequest, bk_export_request, "export request");
@@ -367,6 +401,7 @@ static const BkField bk_export_info_fields[] = {
   TIME (BkExportInfo, point_in_time, 0),
   TIME (BkExportInfo, expires_at, 0),
   TIME (BkExportInfo, ended_at, 0),
+  OBJECT (BkExportInfo, quiesce, bk_quiesce_info_struct, 0),
   OBJECT (BkExportInfo, error, bk_problem_struct, 0),
   ARRAY (BkExportInfo, disks, bk_export_disk_struct, 0),
   END,

@@ -21,6 +21,7 @@ extern const char *const bk_job_kinds[];    /* backup restore delete verify gc c
 extern const char *const bk_modes[];        /* auto push push-direct pull */
 extern const char *const bk_levels[];       /* auto full incremental differential */
 extern const char *const bk_quiesce[];      /* auto agent none */
+extern const char *const bk_hook_failures[]; /* fail ignore */
 extern const char *const bk_formats[];      /* raw qcow2 */
 extern const char *const bk_syncs[];        /* full top none */
 extern const char *const bk_source_errors[]; /* report stop */
@@ -58,6 +59,27 @@ typedef struct {
 } BkJobDisk;
 BK_TYPE (BkJobDisk, bk_job_disk)
 
+/* Whether the guest's file systems were at rest at the point in time. */
+typedef struct {
+  bool quiesced;
+  char *reason;          /* why not, in words */
+  uint64_t file_systems; /* that were frozen */
+  uint64_t frozen_ms;    /* at most so long */
+  bool thawed;           /* the guest's agent has said so afterwards; false also when nothing was frozen */
+} BkQuiesceInfo;
+BK_TYPE (BkQuiesceInfo, bk_quiesce_info)
+
+/* How a hook went, before or after the point in time. */
+typedef struct {
+  char *event;  /* before, after */
+  char *state;  /* done, failed */
+  char *reason; /* why it failed */
+  char *output; /* the end of what it said */
+  int64_t started_at;
+  int64_t ended_at;
+} BkHookRun;
+BK_TYPE (BkHookRun, bk_hook_run)
+
 typedef struct {
   char *name;
   char *state; /* waiting running done undone failed */
@@ -78,6 +100,7 @@ typedef struct {
   uint64_t speed; /* limit in force */
   int64_t created_at, started_at, ended_at;
   int64_t point_in_time; /* the instant that the backup holds */
+  BkQuiesceInfo *quiesce; /* from the point in time on; NULL for kinds without one */
   uint64_t bytes_total, bytes_transferred, bytes_zero, bytes_stored, bytes_different, bytes_new; /* sums over the disks */
   uint64_t rate;       /* measured over the last seconds */
   int64_t eta_seconds; /* -1 = not known */
@@ -87,6 +110,7 @@ typedef struct {
   BkProblem *error;
   GPtrArray *disks; /* BkJobDisk */
   GPtrArray *steps; /* BkJobStep, in order */
+  GPtrArray *hooks; /* BkHookRun, in order */
 } BkJobInfo;
 BK_TYPE (BkJobInfo, bk_job_info)
 
@@ -103,7 +127,10 @@ typedef struct {
   char *target;     /* instead of a repository: file, folder, block device, NBD URI */
   char *format;     /* of a target file: raw or qcow2 */
   uint64_t speed;
-  char *quiesce;
+  char *quiesce;         /* NULL = auto */
+  GStrv quiesce_mounts;  /* in the guest; NULL or empty = all */
+  char *hook;            /* name of a program in the daemon's folder of hooks, or NULL */
+  char *hook_failure;    /* of it before the point in time: NULL = fail */
   bool compress;
   bool force;       /* overwrite an existing target */
   char *sync;       /* NULL = full */
@@ -202,12 +229,13 @@ typedef struct {
   char *uuid;    /* and its UUID, which stays when it is renamed */
   char *agent; /* socket path or NULL */
   GHashTable *classes; /* disk name to class */
-  char *state; /* running paused ... (QEMU's run state), connecting, busy, unreachable */
+  char *state; /* running paused ... (QEMU's run state), shut off, connecting, busy, unreachable */
   char *reason; /* why it is unreachable */
   char *qemu_version;
   GPtrArray *disks; /* BkDiskInfo; only in the answer for one VM */
   GStrv jobs;       /* IDs of unfinished jobs */
   int64_t added_at;
+  int64_t recorded_at; /* shut off: when its disks were seen last; only in the answer for one VM */
 } BkVmInfo;
 BK_TYPE (BkVmInfo, bk_vm_info)
 
@@ -268,6 +296,7 @@ typedef struct {
   char *id;
   char *vm;
   char *job_id;
+  char *copy_of;    /* the backup that it is a copy of, in another repository; NULL for an original */
   char *repository; /* NULL for --target */
   char *location;   /* folder; "" in a manifest */
   char *state;      /* completed, partial */
@@ -276,6 +305,7 @@ typedef struct {
   int64_t point_in_time;
   int64_t completed_at;
   bool guest_running; /* at the point in time */
+  bool quiesced;      /* the guest's file systems were frozen at the point in time */
   uint64_t size, bytes_stored;
   /* dedup; not part of a manifest */
   bool pinned;         /* neither deleted nor pruned until unpinned */
@@ -324,6 +354,10 @@ typedef struct {
   char *listen; /* "unix" (NULL) or "tcp:HOST:PORT" */
   char *tls;    /* folder on the daemon's host with keys.psk, or with ca-cert.pem, server-cert.pem and server-key.pem; NULL = none */
   uint64_t timeout_seconds; /* ended as failed after that; 0 = 86400 */
+  char *quiesce;         /* this and the rest: as in BkBackupRequest */
+  GStrv quiesce_mounts;
+  char *hook;
+  char *hook_failure;
 } BkExportRequest;
 BK_TYPE (BkExportRequest, bk_export_request)
 
@@ -346,6 +380,7 @@ typedef struct {
   char *state; /* beginning ready ending ended failed */
   char *checkpoint_id; /* made with it; stays when the export ends with success */
   int64_t created_at, point_in_time, expires_at, ended_at;
+  BkQuiesceInfo *quiesce; /* as in the job */
   BkProblem *error;
   GPtrArray *disks; /* BkExportDisk */
 } BkExportInfo;

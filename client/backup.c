@@ -17,6 +17,8 @@ marks_cell (gconstpointer item)
 {
   const BkBackupInfo *backup = item;
   g_autoptr (GStrvBuilder) marks = g_strv_builder_new ();
+  if (backup->copy_of)
+    g_strv_builder_add (marks, "copy");
   if (backup->damaged)
     g_strv_builder_add (marks, "damaged");
   if (backup->pinned)
@@ -65,7 +67,9 @@ static const BkColumn details[] = {
   { "Completed", BK_CELL_TEXT, "completed_at" },
   { "State", BK_CELL_STATE, "state" },
   { "Guest running", BK_CELL_TEXT, "guest_running" },
+  { "Quiesced", BK_CELL_TEXT, "quiesced" },
   { "Mode", BK_CELL_TEXT, "mode" },
+  { "Copy of", BK_CELL_TEXT, "copy_of" },
   { "Repository", BK_CELL_TEXT, "repository" },
   { "Location", BK_CELL_TEXT, "location" },
   { "Size", BK_CELL_SIZE, "size" },

@@ -32,6 +32,13 @@ disk_error_cell (gconstpointer item)
   return g_strdup (disk->error ? disk->error->message : disk->reason);
 }
 
+static char *
+quiesce_cell (gconstpointer item)
+{
+  const BkExportInfo *export = item;
+  return bk_output_quiesce (export->quiesce);
+}
+
 static const BkColumn list_columns[] = {
   { "ID", BK_CELL_TEXT, "id" },
   { "VM", BK_CELL_TEXT, "vm" },
@@ -50,6 +57,7 @@ static const BkColumn details[] = {
   { "Checkpoint", BK_CELL_TEXT, "checkpoint_id" },
   { "Created", BK_CELL_TEXT, "created_at" },
   { "Point in time", BK_CELL_TEXT, "point_in_time" },
+  { "Quiesced", BK_CELL_TEXT, NULL, quiesce_cell },
   { "Expires", BK_CELL_TEXT, "expires_at" },
   { "Ended", BK_CELL_TEXT, "ended_at" },
   { NULL },
@@ -251,6 +259,10 @@ static const BkOption begin_options[] = {
   { "listen", BK_OPTION_TEXT, "ADDRESS", NULL, "listen", false, "unix (otherwise), or tcp:HOST:PORT; port 0 is any" },
   { "tls", BK_OPTION_PATH, "DIR", NULL, "tls", false, "ask readers for TLS, with the keys in DIR; tcp only" },
   { "timeout", BK_OPTION_TIME, "TIME", NULL, "timeout_seconds", false, "end it as failed after 90s, 15m, 2h; otherwise 1d" },
+  { "quiesce", BK_OPTION_WORD, NULL, bk_quiesce, "quiesce", false, "freeze the guest's file systems by its agent" },
+  { "quiesce-mounts", BK_OPTION_LIST, "PATH,...", NULL, "quiesce_mounts", false, "only these mount points of the guest; otherwise all" },
+  { "hook", BK_OPTION_TEXT, "NAME", NULL, "hook", false, "run this program of the daemon's before and after the point in time" },
+  { "hook-failure", BK_OPTION_WORD, NULL, bk_hook_failures, "hook_failure", false, "when it fails before: fail, or go on" },
   { "id", BK_OPTION_TEXT, "ID", NULL, "id", false, "your own ID for it: 1-64 of A-Z a-z 0-9 . _ -" },
   { NULL },
 };

@@ -47,6 +47,14 @@ rate_cell (gconstpointer item)
   return job->rate ? g_strdup_printf ("%s/s", rate) : NULL;
 }
 
+/* What the guest has noticed of it, and whether what is stored was at rest. */
+static char *
+quiesce_cell (gconstpointer item)
+{
+  const BkJobInfo *job = item;
+  return bk_output_quiesce (job->quiesce);
+}
+
 static char *
 error_cell (gconstpointer item)
 {
@@ -88,6 +96,7 @@ static const BkColumn details[] = {
   { "Created", BK_CELL_TEXT, "created_at" },
   { "Started", BK_CELL_TEXT, "started_at" },
   { "Point in time", BK_CELL_TEXT, "point_in_time" },
+  { "Quiesced", BK_CELL_TEXT, NULL, quiesce_cell },
   { "Ended", BK_CELL_TEXT, "ended_at" },
   { "Backup", BK_CELL_TEXT, "backup_id" },
   { "Checkpoint", BK_CELL_TEXT, "checkpoint_id" },
@@ -128,6 +137,26 @@ static const BkColumn step_columns[] = {
   { NULL },
 };
 
+static char *
+hook_cell (gconstpointer item)
+{
+  const BkHookRun *hook = item;
+  const char *newline = hook->output ? strrchr (hook->output, '\n') : NULL;
+  const char *words = newline ? newline + 1 : hook->output ? hook->output : "";
+  if (hook->reason == NULL)
+    return g_strdup (words);
+  return *words ? g_strdup_printf ("%s: %s", hook->reason, words) : g_strdup (hook->reason);
+}
+
+static const BkColumn hook_columns[] = {
+  { "HOOK", BK_CELL_TEXT, "event" },
+  { "STATE", BK_CELL_STATE, "state" },
+  { "STARTED", BK_CELL_TEXT, "started_at" },
+  { "ENDED", BK_CELL_TEXT, "ended_at" },
+  { "LAST WORDS", BK_CELL_TEXT, NULL, hook_cell },
+  { NULL },
+};
+
 static gboolean
 list (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
@@ -159,6 +188,7 @@ status (const BkArgs *args, BkConnection *connection, BkOutput *output, GError *
   bk_output_section (output, "Disks", &bk_job_disk_struct, job->disks,
                      bk_progress_knows_changes (job) ? pull_columns : disk_columns);
   bk_output_section (output, "Steps", &bk_job_step_struct, job->steps, step_columns);
+  bk_output_section (output, "Hooks", &bk_hook_run_struct, job->hooks, hook_columns);
   return TRUE;
 }
 

@@ -499,3 +499,15 @@ bk_output_flush (BkOutput *output G_GNUC_UNUSED, GError **error)
     return TRUE;
   return bk_error_set_errno (error, errno ? errno : EIO, "cannot write to standard output");
 }
+
+char *
+bk_output_quiesce (const BkQuiesceInfo *quiesce)
+{
+  if (quiesce == NULL)
+    return NULL;
+  const char *thaw = quiesce->file_systems == 0 ? "" : quiesce->thawed ? "; it is thawed" : "; it is not known whether it is thawed";
+  if (!quiesce->quiesced)
+    return g_strdup_printf ("no: %s%s", quiesce->reason ? quiesce->reason : "it is not known why", thaw);
+  return g_strdup_printf ("yes: %" G_GUINT64_FORMAT " file system%s of the guest frozen for %.3f s%s", quiesce->file_systems,
+                          quiesce->file_systems == 1 ? "" : "s", (double)quiesce->frozen_ms / 1000, thaw);
+}

@@ -59,5 +59,7 @@ unsigned bk_output_width (const char *text);
 void bk_output_append (GString *line, const char *text, unsigned width, bool right);
 /* Columns and rows of the terminal at @fd; FALSE when it is none. */
 bool bk_output_terminal (int fd, unsigned *columns, unsigned *rows);
+/* "yes: the guest was frozen 0.12 s", or no and why; NULL for NULL. (transfer full) */
+char *bk_output_quiesce (const BkQuiesceInfo *quiesce);
 /* "1:05", "2:03:00"; (transfer full) */
 char *bk_output_duration (int64_t seconds);

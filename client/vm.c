@@ -25,6 +25,7 @@ static const BkColumn details[] = {
   { "Disk classes", BK_CELL_TEXT, "classes" },
   { "Unfinished jobs", BK_CELL_TEXT, "jobs" },
   { "Added", BK_CELL_TEXT, "added_at" },
+  { "Disks last seen", BK_CELL_TEXT, "recorded_at" },
   { NULL },
 };
 

@@ -63,19 +63,23 @@ run (const BkOptions *options, GError **error)
   g_autoptr (BkRepositoryRegistry) repositories = bk_repository_registry_new (catalog);
   g_autoptr (BkLibvirt) libvirt = bk_libvirt_new ();
   g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events, libvirt);
+  bk_vm_registry_set_folder (vms, options->export_dir);
   const BkQueueOptions queue_options = {
     .max_running = options->max_running,
     .scratch = options->scratch_dir,
     .scratch_reserve = options->scratch_reserve,
     .exports = options->export_dir,
     .trash_seconds = options->trash_seconds,
+    .freeze_seconds = options->freeze_seconds,
+    .hooks_dir = options->hooks_dir,
+    .hook_seconds = options->hook_seconds,
   };
   g_autoptr (BkQueue) queue = bk_queue_new (catalog, vms, repositories, events, &queue_options);
   if (!bk_repository_registry_load (repositories, options->state_dir, error) || !bk_vm_registry_load (vms, error) ||
       !bk_queue_recover (queue, error))
     return FALSE;
   g_autofree char *sockets = g_build_filename (options->state_dir, "serve", NULL);
-  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, events, sockets);
+  g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, queue, events, sockets);
   g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events);
   if (!listen_all (server, options->listen, error))
     return FALSE;

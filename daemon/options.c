@@ -47,18 +47,42 @@ read_scratch_reserve (BkOptions *options, GKeyFile *file, const char *key, GErro
 }
 
 static gboolean
-read_max_running (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+read_number (GKeyFile *file, const char *key, unsigned max, unsigned *value, GError **error)
 {
   g_autofree char *text = g_key_file_get_string (file, GROUP, key, error);
   guint64 number = 0;
   if (text == NULL)
     return FALSE;
-  if (!g_ascii_string_to_unsigned (text, 10, 1, 1000, &number, NULL)) {
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is not a whole number from 1 to 1000", text);
+  if (!g_ascii_string_to_unsigned (text, 10, 1, max, &number, NULL)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is not a whole number from 1 to %u", text, max);
     return FALSE;
   }
-  options->max_running = (unsigned)number;
+  *value = (unsigned)number;
   return TRUE;
+}
+
+static gboolean
+read_max_running (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_number (file, key, 1000, &options->max_running, error);
+}
+
+static gboolean
+read_freeze_limit (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_number (file, key, 60, &options->freeze_seconds, error);
+}
+
+static gboolean
+read_hooks_dir (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_path (file, key, &options->hooks_dir, error);
+}
+
+static gboolean
+read_hook_timeout (BkOptions *options, GKeyFile *file, const char *key, GError **error)
+{
+  return read_number (file, key, 3600, &options->hook_seconds, error);
 }
 
 /* At once is one second: a second ago is long gone when somebody asks for a gc. */
@@ -78,8 +102,9 @@ read_trash_days (BkOptions *options, GKeyFile *file, const char *key, GError **e
 }
 
 /* Twice in the same order: names alone are what others ask for. */
-static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", NULL };
-static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days };
+static const char *const keys[] = { "listen", "state-dir", "scratch-dir", "scratch-reserve", "max-running", "trash-days", "freeze-limit", "hooks-dir", "hook-timeout", NULL };
+static const ReadKey readers[] = { read_listen, read_state_dir, read_scratch_dir, read_scratch_reserve, read_max_running, read_trash_days, read_freeze_limit, read_hooks_dir,
+                                    read_hook_timeout };
 G_STATIC_ASSERT (G_N_ELEMENTS (keys) == G_N_ELEMENTS (readers) + 1);
 
 const char *const *
@@ -298,6 +323,7 @@ bk_options_free (BkOptions *options)
   g_free (options->state_dir);
   g_free (options->scratch_dir);
   g_free (options->export_dir);
+  g_free (options->hooks_dir);
   g_strfreev (options->listen);
   g_free (options);
 }

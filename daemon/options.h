@@ -15,6 +15,9 @@ typedef struct {
   uint64_t scratch_reserve; /* 0: the queue's default */
   uint64_t trash_seconds;   /* 0: the queue's default */
   unsigned max_running;     /* 0: the queue's default */
+  unsigned freeze_seconds;  /* 0: the queue's default */
+  char *hooks_dir;          /* absolute; NULL: none */
+  unsigned hook_seconds;    /* 0: the queue's default */
   bool verbose;
   bool version; /* only say it */
 } BkOptions;

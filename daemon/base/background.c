@@ -32,3 +32,38 @@ bk_background_run (BkWorkFunc work, BkWorkFunc done, gpointer data)
   *task = (Task){ work, done, data };
   g_thread_pool_push (pool, task, NULL);
 }
+
+typedef struct {
+  BkWorkFunc function;
+  gpointer data;
+  GMutex mutex;
+  GCond cond;
+  gboolean done;
+} MainCall;
+
+static gboolean
+carry_out (gpointer user_data)
+{
+  MainCall *call = user_data;
+  call->function (call->data);
+  g_mutex_lock (&call->mutex);
+  call->done = TRUE;
+  g_cond_signal (&call->cond);
+  g_mutex_unlock (&call->mutex);
+  return G_SOURCE_REMOVE;
+}
+
+void
+bk_main_call (BkWorkFunc function, gpointer data)
+{
+  MainCall call = { .function = function, .data = data };
+  g_mutex_init (&call.mutex);
+  g_cond_init (&call.cond);
+  g_idle_add_full (G_PRIORITY_DEFAULT, carry_out, &call, NULL);
+  g_mutex_lock (&call.mutex);
+  while (!call.done)
+    g_cond_wait (&call.cond, &call.mutex);
+  g_mutex_unlock (&call.mutex);
+  g_mutex_clear (&call.mutex);
+  g_cond_clear (&call.cond);
+}

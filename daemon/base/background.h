@@ -12,3 +12,7 @@ typedef void (*BkWorkFunc) (gpointer data);
 
 /* Runs @work (@data) in a thread, then @done (@data) on the default main context. Main thread only. */
 void bk_background_run (BkWorkFunc work, BkWorkFunc done, gpointer data);
+
+/* Runs @function (@data) on the default main context, and waits until it has. Worker threads only; the main loop must be
+ * going round. */
+void bk_main_call (BkWorkFunc function, gpointer data);

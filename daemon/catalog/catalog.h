@@ -37,6 +37,10 @@ gboolean bk_catalog_add_vm (BkCatalog *catalog, const BkVmInfo *vm, GError **err
 GPtrArray *bk_catalog_list_vms (BkCatalog *catalog, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* by name */
 /* Its domain is called otherwise now. */
 gboolean bk_catalog_rename_domain (BkCatalog *catalog, const char *name, const char *domain, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The disks of a VM as they were seen last, in the form of recorded-disks.h. *@recorded: NULL = never; (transfer full). A VM
+ * that is not there is none. */
+gboolean bk_catalog_record_disks (BkCatalog *catalog, const char *vm, json_object *recorded, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_catalog_recorded_disks (BkCatalog *catalog, const char *vm, json_object **recorded, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Its checkpoints go too; jobs and backups stay. NOT_FOUND. */
 gboolean bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -106,3 +106,29 @@ bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error)
   return bk_catalog_remove_named (catalog, "DELETE FROM vm WHERE name = ?", "VM", name,
                                   "SELECT name FROM vm ORDER BY name", error);
 }
+
+gboolean
+bk_catalog_record_disks (BkCatalog *catalog, const char *vm, json_object *recorded, GError **error)
+{
+  g_autofree char *text = NULL;
+  if (!bk_exact_from_json (recorded, &text, error))
+    return FALSE;
+  g_autoptr (BkStatement) update = bk_statement_new (catalog->sql, "UPDATE vm SET recorded = ? WHERE name = ?", error);
+  if (update == NULL)
+    return FALSE;
+  bk_statement_bind_text (update, text);
+  bk_statement_bind_text (update, vm);
+  return bk_statement_run (update, error);
+}
+
+gboolean
+bk_catalog_recorded_disks (BkCatalog *catalog, const char *vm, json_object **recorded, GError **error)
+{
+  *recorded = NULL;
+  g_autoptr (BkStatement) select = bk_statement_new (catalog->sql, "SELECT recorded FROM vm WHERE name = ? AND recorded IS NOT NULL", error);
+  if (select == NULL)
+    return FALSE;
+  bk_statement_bind_text (select, vm);
+  BkStepResult result = bk_statement_step (select, error);
+  return result == BK_STEP_ROW ? bk_exact_to_json (bk_statement_text (select, 0), recorded, error) : result == BK_STEP_END;
+}

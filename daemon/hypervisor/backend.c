@@ -112,6 +112,12 @@ bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints)
     backend->ops->recall (backend, checkpoints);
 }
 
+bool
+bk_backend_is_off (BkBackend *backend)
+{
+  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
+}
+
 BkVmState *
 bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
 {

@@ -32,6 +32,8 @@ typedef struct {
   char *status;  /* running, paused, ... */
   char *version; /* of the hypervisor */
   GPtrArray *disks; /* BkDisk */
+  bool offline;       /* it is shut off, and these are the disks that it had when it was seen last */
+  int64_t recorded_at; /* offline: when that was */
   bool snapshot_push; /* the copy-before-write way is possible */
   bool pull;          /* and exports of it are; see also no_pull of each disk */
   char *no_pull;      /* why not, in words; NULL else */
@@ -62,6 +64,7 @@ typedef struct {
   void (*free) (BkBackend *backend);
   BkLink (*link) (BkBackend *backend, char **reason, char **version);
   void (*recall) (BkBackend *backend, GPtrArray *checkpoints); /* may be NULL */
+  bool (*is_off) (BkBackend *backend); /* NULL: it can never tell */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
   GPtrArray *(*describe) (BkBackend *backend, GError **error); /* may be NULL */
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -97,6 +100,8 @@ bool bk_backend_has_one_job (const BkBackend *backend);
 /* Tells it which checkpoints there should be (BkCheckpointInfo, oldest first), for what manages the VM may have forgotten
  * them: the next inspection reminds it. Main thread; @checkpoints are copied. */
 void bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints);
+/* True when nothing answers where the VM should: it is shut off, as far as that tells. As of the last look; any thread. */
+bool bk_backend_is_off (BkBackend *backend);
 
 /* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
 BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -110,7 +115,9 @@ gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cance
 
 /* Takes the point in time of all disks at one instant, and notes it in the run. The caller has recorded that
  * the guest may be stopped (run->stops_guest). A disk that cannot be snapshot fails the whole call.
- * In direct mode: nothing but the note; the instant is that of start. */
+ * In direct mode: nothing but the note; the instant is that of start.
+ * Whichever takes the instant calls bk_run_before_instant() with all else done and all locks held, and
+ * bk_run_after_instant() at once when it is over: in between the guest may be frozen. */
 gboolean bk_backend_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Opens the targets and starts the copy. A disk whose target cannot be opened is marked failed and left out in
@@ -156,6 +163,12 @@ gboolean bk_backend_checkpoint_create (BkBackend *backend, BkRun *run, GError **
 /* Removes one bitmap of the disk named @disk; its bits go to @parent (NULL: oldest one, or they are not wanted), which records again
  * when @newest. A bitmap that is not there is success. *@merged tells whether the bits really went to @parent. */
 gboolean bk_backend_checkpoint_delete (BkBackend *backend, const char *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* A backend for @vm (transfer full) that also serves it while it is shut off: offline-backend.c. @folder: for sockets, only for us (0700),
+ * with a short path, and of this VM alone. @recorded: what @record was told last, or NULL.
+ * @record: main thread; the disks of the VM as it was just seen, to be kept (transfer none). */
+typedef void (*BkRecordDisks) (json_object *recorded, gpointer user_data);
+BkBackend *bk_offline_backend_new (BkBackend *vm, const char *folder, json_object *recorded, BkRecordDisks record, gpointer user_data);
 
 /* The backend for one QMP socket (qmp-backend.c). */
 BkBackend *bk_qmp_backend_new (const char *socket_path);

@@ -408,6 +408,39 @@ read_content (Draft *draft, const Tables *tables, GError **error)
   return TRUE;
 }
 
+gboolean
+bk_block_graph_reread (json_object *nodes, const char *name, BkDisk *disk, GError **error)
+{
+  static const char query[] = "query-named-block-nodes";
+  g_autoptr (GHashTable) table = index_nodes (nodes, error);
+  json_object *node = table ? g_hash_table_lookup (table, name) : NULL;
+  if (table && node == NULL)
+    g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "no node '%s'", name);
+  if (node == NULL || !require (node, "image", json_type_object, query, error) ||
+      !require_size (member (node, "image", json_type_object), "virtual-size", query, &disk->size, error))
+    return FALSE;
+  g_clear_pointer (&disk->bitmaps, g_ptr_array_unref);
+  disk->bitmaps = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_bitmap_free);
+  g_clear_pointer (&disk->why_not, g_free);
+  disk->why_not = why_not_persistent (disk, node);
+  disk->can_persist = disk->why_not == NULL;
+  return read_bitmaps (disk, node, error);
+}
+
+GStrv
+bk_block_graph_files (json_object *nodes)
+{
+  static const char *const drivers[] = { "file", "host_device", NULL };
+  g_autoptr (GStrvBuilder) files = g_strv_builder_new ();
+  for (size_t i = 0; json_object_is_type (nodes, json_type_array) && i < json_object_array_length (nodes); i++) {
+    json_object *node = json_object_array_get_idx (nodes, i);
+    const char *driver = text (node, "drv"), *file = text (node, "file");
+    if (driver && file && g_strv_contains (drivers, driver))
+      g_strv_builder_add (files, file);
+  }
+  return g_strv_builder_end (files);
+}
+
 static gboolean
 read_nothing (BkDisk *disk)
 {

@@ -35,6 +35,13 @@ typedef struct {
  * message names the member. iothread is left NULL. */
 GPtrArray *bk_block_graph_disks (const BkBlockReplies *replies, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Brings @disk up to date by what @nodes tells of the node named @node, which shows the disk's image now: size, bitmaps,
+ * and whether they can be kept. FAILED as above; NOT_FOUND when there is no such node. */
+gboolean bk_block_graph_reread (json_object *nodes, const char *node, BkDisk *disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The files and devices that nodes of @nodes are made of, as QEMU names them; (transfer full). */
+GStrv bk_block_graph_files (json_object *nodes);
+
 /* One of our copy-before-write filters that a guest device is attached to. */
 typedef struct {
   char *qdev;

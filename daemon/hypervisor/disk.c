@@ -24,11 +24,13 @@ bk_disk_free (BkDisk *disk)
   g_free (disk->node);
   g_free (disk->format);
   g_free (disk->file);
+  g_free (disk->path);
   g_free (disk->iothread);
   g_free (disk->why_not);
   g_free (disk->untracked);
   g_free (disk->in_use);
   g_free (disk->blocked);
+  g_free (disk->no_access);
   g_free (disk->no_pull);
   g_clear_pointer (&disk->bitmaps, g_ptr_array_unref);
   g_free (disk);

@@ -25,6 +25,7 @@ typedef struct {
   char *node;     /* format node: carries bitmaps; differs from root under a throttle filter */
   char *format;   /* its driver: qcow2, raw, ... */
   char *file;     /* file name as QEMU tells it */
+  char *path;     /* the same as an absolute path, when it is a file or a device of this machine; else NULL */
   char *iothread; /* QOM path, or NULL */
   uint64_t size;  /* virtual size */
   bool removable;
@@ -37,6 +38,7 @@ typedef struct {
   char *in_use;     /* our filter or job on it: prefix of the run ("bkd-1a2b3c-42"), or NULL */
   char *blocked;  /* another program's job on it, in words; NULL else. A filter inserted now would kill the VM
                    * when that job ends */
+  char *no_access; /* the VM is shut off, and its image cannot be read: why, in words; NULL else */
   char *no_pull;  /* why this disk cannot be pulled though the VM can; NULL else */
   GPtrArray *bitmaps; /* BkBitmap; named ones only */
 } BkDisk;

@@ -3,20 +3,13 @@
 
 #include "bk-json.h"
 #include "listen.h"
-#include "pid.h"
+#include "storage-daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PROGRAM "qemu-storage-daemon"
-#define LISTEN_FD 3
-#define START_TIMEOUT_US (15 * G_USEC_PER_SEC)
-#define END_TIMEOUT_US (5 * G_USEC_PER_SEC)
-#define POLL_US 5000
 /* Readers who come and go badly leave a line each. */
 #define LOG_LIMIT 65536
 
@@ -156,7 +149,7 @@ add_server (GStrvBuilder *argv, const BkRun *run)
   static const char credentials[] = "tls";
   json_object *server = json_object_new_object ();
   json_object *address = object ("type", "fd");
-  set (address, "str", G_STRINGIFY (LISTEN_FD));
+  set (address, "str", G_STRINGIFY (BK_STORAGE_DAEMON_FD));
   json_object_object_add (server, "addr", address);
   if (run->nbd_tls) {
     bool x509 = strcmp (run->nbd_tls, "x509") == 0;
@@ -176,13 +169,10 @@ GStrv
 bk_gateway_arguments (const BkRun *run)
 {
   g_autoptr (GStrvBuilder) argv = g_strv_builder_new ();
-  g_autofree char *pid_file = path_of (run, "pid");
-  g_strv_builder_add (argv, PROGRAM);
   add_server (argv, run);
   for (unsigned i = 0; i < run->disks->len; i++)
     if (!bk_run_disk_has_failed (run->disks->pdata[i]))
       add_disk (argv, run, run->disks->pdata[i]);
-  g_strv_builder_add_many (argv, "--pidfile", pid_file, NULL);
   return g_strv_builder_end (argv);
 }
 
@@ -235,78 +225,18 @@ listen_for (BkRun *run, GError **error)
   return fd;
 }
 
-static void
-leave_session (gpointer data G_GNUC_UNUSED)
-{
-  setsid ();
-}
-
-static gboolean
-spawn (const BkRun *run, int listener, int log, GPid *pid, GError **error)
-{
-  g_auto (GStrv) argv = bk_gateway_arguments (run);
-  const int target = LISTEN_FD;
-  g_autoptr (GError) failure = NULL;
-  /* It is no child of ours: nobody has to wait for it. */
-  if (g_spawn_async_with_pipes_and_fds (NULL, (const char *const *)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, leave_session, NULL, -1,
-                                        -1, log, &listener, &target, 1, pid, NULL, NULL, NULL, &failure))
-    return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "cannot start " PROGRAM " (Debian: qemu-system-common), which exports for third parties: %s",
-               failure->message);
-  return FALSE;
-}
-
-/* The last line that it has said. */
-static char *
-last_words (const BkRun *run)
-{
-  g_autofree char *path = path_of (run, "log");
-  g_autofree char *log = NULL;
-  if (!g_file_get_contents (path, &log, NULL, NULL))
-    return g_strdup ("it said nothing");
-  g_strchomp (log);
-  const char *line = strrchr (log, '\n');
-  return g_strdup (line ? line + 1 : log);
-}
-
-/* It writes its PID file when all is set up. */
-static gboolean
-wait_started (const BkRun *run, pid_t pid, GError **error)
-{
-  g_autofree char *pid_file = path_of (run, "pid");
-  int64_t deadline = g_get_monotonic_time () + START_TIMEOUT_US;
-  while (access (pid_file, F_OK) < 0) {
-    bool ended = bk_pid_has_ended (pid);
-    if (ended || g_get_monotonic_time () > deadline) {
-      g_autofree char *words = last_words (run);
-      g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the export for third parties does not start: %s", ended ? words : "no answer in time");
-      return FALSE;
-    }
-    g_usleep (POLL_US);
-  }
-  return TRUE;
-}
-
 static gboolean
 start (BkRun *run, GError **error)
 {
-  g_autofree char *log_path = path_of (run, "log");
+  g_autofree char *log = path_of (run, "log");
   g_autofree char *pid_file = path_of (run, "pid");
-  GPid pid = 0;
-  unlink (pid_file);
-  int listener = listen_for (run, error);
-  if (listener < 0)
+  g_auto (GStrv) argv = bk_gateway_arguments (run);
+  BkStorageDaemon wanted = { .argv = argv, .pid_file = pid_file, .log = log, .purpose = "exports for third parties" };
+  wanted.fd = listen_for (run, error);
+  if (wanted.fd < 0)
     return FALSE;
-  int log = open (log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-  gboolean ok = log >= 0 || bk_error_set_errno (error, errno, "cannot write '%s'", log_path);
-  ok = ok && spawn (run, listener, log, &pid, error);
-  close (listener);
-  if (log >= 0)
-    close (log);
-  if (ok && !wait_started (run, pid, error)) {
-    bk_gateway_stop (run);
-    ok = FALSE;
-  }
+  gboolean ok = bk_storage_daemon_start (&wanted, error);
+  close (wanted.fd);
   return ok;
 }
 
@@ -319,24 +249,12 @@ trim_log (const BkRun *run)
     g_debug ("cannot trim '%s': %s", path, g_strerror (errno));
 }
 
-/* This is asked once a second. */
-static bool
-is_running (const char *pid_file)
-{
-  g_autofree char *text = NULL;
-  guint64 pid = 0;
-  if (!g_file_get_contents (pid_file, &text, NULL, NULL))
-    return false;
-  g_strchomp (text);
-  return g_ascii_string_to_unsigned (text, 10, 1, G_MAXINT32, &pid, NULL) && bk_pid_is ((pid_t)pid, PROGRAM, pid_file);
-}
-
 gboolean
 bk_gateway_ensure (BkRun *run, GError **error)
 {
   g_autofree char *pid_file = path_of (run, "pid");
   trim_log (run);
-  if (is_running (pid_file))
+  if (bk_storage_daemon_runs (pid_file)) /* this is asked once a second */
     return TRUE;
   bk_gateway_stop (run); /* one that an earlier daemon has started and not seen ready */
   return find_tls (run, error) && start (run, error);
@@ -346,10 +264,5 @@ void
 bk_gateway_stop (const BkRun *run)
 {
   g_autofree char *pid_file = path_of (run, "pid");
-  pid_t pid = bk_pid_find (PROGRAM, pid_file);
-  int64_t deadline = g_get_monotonic_time () + END_TIMEOUT_US;
-  if (pid <= 0 || kill (pid, SIGKILL) < 0)
-    return;
-  while (!bk_pid_has_ended (pid) && g_get_monotonic_time () < deadline)
-    g_usleep (POLL_US);
+  bk_storage_daemon_end (pid_file, false);
 }

@@ -9,7 +9,7 @@
  * long as it likes, and can be killed at any time. Besides, TLS and TCP need not be QEMU's, each run has its own
  * address, and disks in iothreads can be had by NBD.
  *
- * 1. It outlives the daemon. Its process is found by the path of its PID file, which is an argument of it.
+ * 1. It outlives the daemon: storage-daemon.h.
  * 2. It keeps nothing: bk_gateway_ensure() starts it again with what is in the run.
  * 3. It goes before the exports that it reads.
  *
@@ -31,7 +31,7 @@ BkGatewaySource bk_gateway_source (const BkRun *run, const BkRunDisk *disk);
 /* "<export_folder>/PREFIX-m0.qcow2"; (transfer full) */
 char *bk_gateway_map_path (const BkRun *run, const BkRunDisk *disk);
 
-/* Its arguments for @run; it listens on descriptor 3. Pure. (transfer full) */
+/* Its arguments for @run, without the program; it listens on BK_STORAGE_DAEMON_FD. Pure. (transfer full) */
 GStrv bk_gateway_arguments (const BkRun *run);
 
 /* Starts it unless it runs, and fills in nbd_address and nbd_tls. INVALID: tls or nbd_listen is no good. CONFLICT: the

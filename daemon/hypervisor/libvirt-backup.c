@@ -117,8 +117,12 @@ begin (BkLibvirtBackend *self, BkRun *run, const BkLibvirtLook *look, const char
 {
   g_autofree char *checkpoint = bk_libvirt_xml_checkpoint (run, look->xml);
   bk_libvirt_backend_set_running (self, run->prefix);
+  if (!bk_run_before_instant (run, cancellable, error))
+    return FALSE;
   run->point_in_time = g_get_real_time ();
-  return bk_libvirt_backup_begin (self->link, self->uuid, xml, checkpoint, !bk_run_is_pull (run), cancellable, error);
+  gboolean ok = bk_libvirt_backup_begin (self->link, self->uuid, xml, checkpoint, !bk_run_is_pull (run), cancellable, error);
+  bk_run_after_instant (run);
+  return ok;
 }
 
 static char *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-push.c (up to the point in time
+ * The parts of the QMP backend: qmp-backend.c (object, link, inspect), qmp-common.c (what all need), qmp-push.c (up to the point in time
  * and the begin of the copy), qmp-copy.c (while it copies), qmp-pull.c (what a pull does instead), qmp-nbd.c (the
  * server that pulls share), qmp-sweep.c (the way back).
  */
@@ -16,6 +16,7 @@
 typedef struct {
   BkBackend base;
   BkQmpClient *client;
+  bool storage_daemon; /* it is one of ours, and no VM: it opens files by itself, and may be killed */
   /* Held over each sequence that changes the block graph or drains it, so that two jobs of one VM do not meet
    * in the middle of one. Never held while a copy runs. */
   GMutex graph;
@@ -35,6 +36,9 @@ void bk_qmp_backend_drop_sockets (BkQmpBackend *self, const BkRun *run);
 /* The iothread (QOM path) of the guest device @qdev or of the controller that it is on; *@iothread is NULL when there
  * is none. (transfer full) */
 gboolean bk_qmp_backend_find_iothread (BkQmpBackend *self, const char *qdev, char **iothread, GCancellable *cancellable, GError **error);
+
+/* The same for all @disks (BkDisk): sets their member. */
+gboolean bk_qmp_backend_add_iothreads (BkQmpBackend *self, GPtrArray *disks, GCancellable *cancellable, GError **error);
 
 /* The QEMU that was connected last is no more. Any thread. */
 bool bk_qmp_backend_vm_has_ended (BkQmpBackend *self);
@@ -77,6 +81,9 @@ gboolean bk_qmp_copy_pause (BkBackend *backend, BkRun *run, bool pause, GError *
 gboolean bk_qmp_copy_set_speed (BkBackend *backend, BkRun *run, uint64_t speed, GError **error);
 gboolean bk_qmp_copy_close (BkBackend *backend, BkRun *run, GError **error);
 
+/* The actions by which one bitmap of @disk goes; its bits go to @parent where there is a sound one. @node: that of the disk. NULL: it is
+ * not there. Pure. (transfer full) */
+json_object *bk_qmp_sweep_fold (const BkDisk *disk, const char *node, const char *bitmap, const char *parent, bool newest, bool *merged);
 gboolean bk_qmp_sweep_release (BkBackend *backend, BkRun *run, GError **error);
 gboolean bk_qmp_sweep_rollback (BkBackend *backend, BkRun *run, bool all, GError **error);
 gboolean bk_qmp_sweep_checkpoint_create (BkBackend *backend, BkRun *run, GError **error);

@@ -64,6 +64,7 @@ struct BkQmpClient {
   bool wake_queued;
   bool poked;
   bool has_oob; /* negotiated */
+  bool refused; /* nobody listens */
   BkQmpState state;
   char *reason;
   char *version;

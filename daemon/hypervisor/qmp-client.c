@@ -77,6 +77,15 @@ bk_qmp_client_state (BkQmpClient *client)
   return state;
 }
 
+bool
+bk_qmp_client_is_refused (BkQmpClient *client)
+{
+  g_mutex_lock (&client->mutex);
+  bool refused = client->refused && client->state == BK_QMP_DOWN;
+  g_mutex_unlock (&client->mutex);
+  return refused;
+}
+
 char *
 bk_qmp_client_reason (BkQmpClient *client)
 {

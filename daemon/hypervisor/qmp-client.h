@@ -49,6 +49,8 @@ void bk_qmp_client_poke (BkQmpClient *client);
 BkQmpState bk_qmp_client_state (BkQmpClient *client);
 /* Why it is not ready: "no such socket '/run/x.qmp'"; "" when ready. (transfer full). Any thread. */
 char *bk_qmp_client_reason (BkQmpClient *client);
+/* True when nobody listened at the last attempt to connect: there is no socket, or it is only the name of one. Any thread. */
+bool bk_qmp_client_is_refused (BkQmpClient *client);
 /* "7.2.22 (Debian ...)" of the last greeting, or NULL. (transfer full). Any thread. */
 char *bk_qmp_client_version (BkQmpClient *client);
 /* Grows by one with each established connection; 0 = never. Any thread. */

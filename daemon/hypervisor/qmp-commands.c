@@ -45,6 +45,34 @@ bk_qmp_call_set_drive (const char *qdev, const char *node)
   return (BkQmpCall){ .name = "qom-set", .arguments = drive_arguments (qdev, node), .fd = -1 };
 }
 
+static json_object *
+image_options (const BkQmpImage *image)
+{
+  json_object *options = bk_qmp_object ("driver", image->format);
+  json_object *file = bk_qmp_object ("driver", image->device ? "host_device" : "file");
+  bk_qmp_set_string (file, "filename", image->path);
+  bk_qmp_set_string (options, "node-name", image->node);
+  json_object_object_add (options, "file", file);
+  bk_qmp_set_bool (options, "read-only", !image->writable);
+  if (!image->writable)
+    bk_qmp_set_bool (options, "force-share", true);
+  else if (g_str_equal (image->format, "qcow2"))
+    json_object_object_add (options, "backing", NULL);
+  return options;
+}
+
+BkQmpCall
+bk_qmp_call_add_image (const BkQmpImage *image)
+{
+  return (BkQmpCall){ .name = "blockdev-add", .arguments = image_options (image), .fd = -1 };
+}
+
+BkQmpCall
+bk_qmp_call_del_node (const char *node)
+{
+  return (BkQmpCall){ .name = "blockdev-del", .arguments = bk_qmp_object ("node-name", node), .fd = -1 };
+}
+
 /* --- queries --- */
 
 gboolean
@@ -273,25 +301,69 @@ bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *e
   return add_node (client, options, cancellable, error);
 }
 
+static json_object *
+nbd_server (const char *path, const char *host, unsigned port)
+{
+  g_autofree char *number = g_strdup_printf ("%u", port);
+  json_object *server = bk_qmp_object ("type", path ? "unix" : "inet");
+  bk_qmp_set_string (server, "path", path);
+  if (path)
+    return server;
+  bk_qmp_set_string (server, "host", host);
+  bk_qmp_set_string (server, "port", number);
+  return server;
+}
+
 gboolean
-bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch,
+bk_qmp_add_nbd_at (BkQmpClient *client, const char *node, const char *path, const char *host, unsigned port, const char *export_name,
                    GCancellable *cancellable, GError **error)
+{
+  json_object *options = node_options ("nbd", node, 0);
+  json_object_object_add (options, "server", nbd_server (path, host, port));
+  bk_qmp_set_string (options, "export", export_name);
+  bk_qmp_set_uint (options, "open-timeout", NBD_OPEN_TIMEOUT_S);
+  return add_node (client, options, cancellable, error);
+}
+
+gboolean
+bk_qmp_add_image (BkQmpClient *client, const BkQmpImage *image, GCancellable *cancellable, GError **error)
+{
+  return add_node (client, image_options (image), cancellable, error);
+}
+
+BkQmpCall
+bk_qmp_call_add_filter (const char *node, const char *file, const char *scratch)
 {
   json_object *options = node_options ("copy-before-write", node, 0);
   bk_qmp_set_string (options, "file", file);
   bk_qmp_set_string (options, "target", scratch);
   bk_qmp_set_string (options, "on-cbw-error", "break-snapshot");
   bk_qmp_set_uint (options, "cbw-timeout", CBW_TIMEOUT_S);
-  return add_node (client, options, cancellable, error);
+  return (BkQmpCall){ .name = "blockdev-add", .arguments = options, .fd = -1 };
+}
+
+BkQmpCall
+bk_qmp_call_add_snapshot (const char *node, const char *filter)
+{
+  json_object *options = node_options ("snapshot-access", node, 0);
+  bk_qmp_set_string (options, "file", filter);
+  return (BkQmpCall){ .name = "blockdev-add", .arguments = options, .fd = -1 };
+}
+
+gboolean
+bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch,
+                   GCancellable *cancellable, GError **error)
+{
+  BkQmpCall call = bk_qmp_call_add_filter (node, file, scratch);
+  return bk_qmp_run_call (client, &call, NULL, cancellable, error);
 }
 
 gboolean
 bk_qmp_add_snapshot (BkQmpClient *client, const char *node, const char *filter, GCancellable *cancellable,
                      GError **error)
 {
-  json_object *options = node_options ("snapshot-access", node, 0);
-  bk_qmp_set_string (options, "file", filter);
-  return add_node (client, options, cancellable, error);
+  BkQmpCall call = bk_qmp_call_add_snapshot (node, filter);
+  return bk_qmp_run_call (client, &call, NULL, cancellable, error);
 }
 
 gboolean

@@ -17,6 +17,21 @@ BkQmpCall bk_qmp_call_cont (void);
 /* Attaches node @node to the guest device @qdev, while it runs. @qdev is what query-block says: a device's ID or
  * its QOM path. */
 BkQmpCall bk_qmp_call_set_drive (const char *qdev, const char *node);
+/* As bk_qmp_add_filter() and bk_qmp_add_snapshot(). */
+BkQmpCall bk_qmp_call_add_filter (const char *node, const char *file, const char *scratch);
+BkQmpCall bk_qmp_call_add_snapshot (const char *node, const char *filter);
+
+/* An image of this machine, with the images that its header names below it when it is only read.
+ * Read, it is opened so that everybody else may do with it what they like; written, nobody else may, and the images below it are left alone. */
+typedef struct {
+  const char *node;
+  const char *format; /* qcow2, raw, ... */
+  const char *path;
+  bool device; /* a block device */
+  bool writable;
+} BkQmpImage;
+BkQmpCall bk_qmp_call_add_image (const BkQmpImage *image);
+BkQmpCall bk_qmp_call_del_node (const char *node);
 
 /* --- queries: @result (transfer full) is the "return" value --- */
 gboolean bk_qmp_query (BkQmpClient *client, const char *command, json_object **result, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -65,6 +80,9 @@ gboolean bk_qmp_add_raw (BkQmpClient *client, const char *node, const char *file
 /* An NBD client node over a connected socket (stays the caller's, who can cut QEMU loose by shutdown(2) on it); with
  * an open-timeout of 10 s, and no reconnect. */
 gboolean bk_qmp_add_nbd (BkQmpClient *client, const char *node, int socket, const char *export_name, unsigned flags, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The same for a storage daemon of ours: it connects by itself, to a unix socket @path or to @host and @port. */
+gboolean bk_qmp_add_nbd_at (BkQmpClient *client, const char *node, const char *path, const char *host, unsigned port, const char *export_name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_qmp_add_image (BkQmpClient *client, const BkQmpImage *image, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* copy-before-write with on-cbw-error=break-snapshot and cbw-timeout 30. */
 gboolean bk_qmp_add_filter (BkQmpClient *client, const char *node, const char *file, const char *scratch, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean bk_qmp_add_snapshot (BkQmpClient *client, const char *node, const char *filter, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

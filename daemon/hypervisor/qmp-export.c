@@ -64,6 +64,17 @@ bk_qmp_nbd_server_start (BkQmpClient *client, int fd, const char *name, GCancell
 }
 
 gboolean
+bk_qmp_nbd_server_start_at (BkQmpClient *client, const char *path, GCancellable *cancellable, GError **error)
+{
+  json_object *address = bk_qmp_object ("type", "unix");
+  json_object_object_add (address, "data", bk_qmp_object ("path", path));
+  json_object *arguments = json_object_new_object ();
+  json_object_object_add (arguments, "addr", address);
+  bk_qmp_set_uint (arguments, "max-connections", 0);
+  return bk_qmp_run (client, "nbd-server-start", arguments, cancellable, error);
+}
+
+gboolean
 bk_qmp_nbd_server_stop_within (BkQmpClient *client, unsigned timeout_ms, GError **error)
 {
   BkQmpCall call = { .name = "nbd-server-stop", .fd = -1 };

@@ -23,6 +23,8 @@ gboolean bk_qmp_query_exports (BkQmpClient *client, GPtrArray **exports, GCancel
 /* The VM's one NBD server, on the listening socket @fd (stays the caller's), which QEMU knows as @name meanwhile.
  * FAILED when one runs already: nothing tells whose it is. */
 gboolean bk_qmp_nbd_server_start (BkQmpClient *client, int fd, const char *name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The same at the unix socket @path, which is made: for a storage daemon of ours. */
+gboolean bk_qmp_nbd_server_start_at (BkQmpClient *client, const char *path, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Ends all exports and connections of it, whosever they are. UNREACHABLE when there is no answer in time. */
 gboolean bk_qmp_nbd_server_stop_within (BkQmpClient *client, unsigned timeout_ms, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

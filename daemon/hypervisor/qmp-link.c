@@ -17,6 +17,7 @@
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define READ_SIZE (64u << 10)
+#define VECTORS_MAX 64
 
 /* Of the capability negotiation; calls count from 1. */
 #define NEGOTIATION_ID 0
@@ -160,16 +161,47 @@ must_hold_back (BkQmpClient *client, const BkQmpRequest *request)
   return false;
 }
 
-static gssize
-send_some (GSocket *socket, BkQmpRequest *request, GError **error)
+static GOutputVector
+rest_of (const BkQmpRequest *request)
 {
-  GOutputVector vector = { request->text->str + request->done, request->text->len - request->done };
-  if (!request->has_fd || request->done > 0)
-    return g_socket_send_message (socket, NULL, &vector, 1, NULL, 0, 0, NULL, error);
+  return (GOutputVector){ request->text->str + request->done, request->text->len - request->done };
+}
+
+static gssize
+send_with_fd (GSocket *socket, const BkQmpRequest *request, GError **error)
+{
+  GOutputVector vector = rest_of (request);
   g_autoptr (GSocketControlMessage) message = g_unix_fd_message_new ();
   if (!g_unix_fd_message_append_fd (G_UNIX_FD_MESSAGE (message), request->call->fd, error))
     return -1;
   return g_socket_send_message (socket, NULL, &vector, 1, &message, 1, 0, NULL, error);
+}
+
+/* What is together in the queue goes out together: whoever kills us after "stop" finds "cont" with QEMU. */
+static gssize
+send_some (BkQmpClient *client, GError **error)
+{
+  GOutputVector vectors[VECTORS_MAX];
+  int n = 0;
+  const BkQmpRequest *first = g_queue_peek_head (&client->outgoing);
+  if (first->has_fd && first->done == 0)
+    return send_with_fd (client->socket, first, error);
+  for (GList *link = client->outgoing.head; link && n < VECTORS_MAX && (n == 0 || !((BkQmpRequest *)link->data)->has_fd); link = link->next)
+    vectors[n++] = rest_of (link->data);
+  return g_socket_send_message (client->socket, NULL, vectors, n, NULL, 0, 0, NULL, error);
+}
+
+static void
+note_sent (BkQmpClient *client, size_t count)
+{
+  while (count > 0) {
+    BkQmpRequest *request = g_queue_peek_head (&client->outgoing);
+    size_t part = MIN (count, request->text->len - request->done);
+    request->done += part;
+    count -= part;
+    if (request->done == request->text->len)
+      g_queue_push_tail (&client->sent, g_queue_pop_head (&client->outgoing));
+  }
 }
 
 /* Writes what can be written; returns whether the socket has to be waited for. A connection that fails here
@@ -182,12 +214,10 @@ write_requests (BkQmpClient *client)
     if (must_hold_back (client, request))
       return false;
     g_autoptr (GError) error = NULL;
-    gssize count = send_some (client->socket, request, &error);
+    gssize count = send_some (client, &error);
     if (count < 0)
       return g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK);
-    request->done += (size_t)count;
-    if (request->done == request->text->len)
-      g_queue_push_tail (&client->sent, g_queue_pop_head (&client->outgoing));
+    note_sent (client, (size_t)count);
   }
   return false;
 }
@@ -508,6 +538,9 @@ connect_now (BkQmpClient *client)
 {
   g_autoptr (GError) error = NULL;
   GSocket *socket = open_socket (client->path, &error);
+  g_mutex_lock (&client->mutex);
+  client->refused = g_error_matches (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND) || g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED);
+  g_mutex_unlock (&client->mutex);
   if (socket == NULL) {
     bool busy = g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK);
     g_autofree char *reason = connect_reason (client->path, error);

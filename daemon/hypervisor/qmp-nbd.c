@@ -95,6 +95,10 @@ start_server (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
 {
   g_autofree char *path = own_socket (run);
   g_autofree char *name = g_strconcat (run->prefix, "-nbd", NULL);
+  if (self->storage_daemon) {
+    take_server (run, g_strdup (path));
+    return bk_qmp_nbd_server_start_at (self->client, path, cancellable, error);
+  }
   int fd = bk_listen_unix (path, error);
   if (fd < 0)
     return FALSE;

@@ -250,7 +250,7 @@ switch_bitmaps (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, con
 {
   g_autofree char *increment = bk_run_name (run, "inc", NULL);
   g_autoptr (json_object) actions = json_object_new_array ();
-  if (disk->bitmap && disk->parent_bitmap)
+  if (disk->bitmap && disk->parent_bitmap && !run->offline)
     bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
   if (is_increment (disk)) {
     bk_qmp_action_bitmap_add (actions, node, increment, persistent, true);
@@ -319,7 +319,7 @@ export_disk (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable
   g_autofree char *access = bk_run_name (run, "a", disk);
   g_autofree char *iothread = NULL;
   if (!bk_qmp_backend_find_iothread (self, disk->qdev, &iothread, cancellable, error) ||
-      !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
+      (!disk->in_iothread && !bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) ||
       !export_nbd (self, run, disk, "l", filter, false, cancellable, error))
     return FALSE;
   const char *id = iothread ? strrchr (iothread, '/') : NULL; /* "/objects/io0" */
@@ -341,6 +341,27 @@ is_fatal (const GError *error)
   return g_error_matches (error, BK_ERROR, BK_ERROR_UNREACHABLE) || g_error_matches (error, BK_ERROR, BK_ERROR_CANCELLED);
 }
 
+/* Of a VM that is shut off: nothing can break, so nothing is needed to tell. */
+static gboolean
+export_still_disk (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  if (!place_bitmaps (self, run, disk, disk->node, cancellable, error) ||
+      !export_nbd (self, run, disk, "x", disk->node, is_increment (disk) && !run->export, cancellable, error))
+    return FALSE;
+  replace (&disk->export_name, bk_run_name (run, "x", disk));
+  if (is_increment (disk))
+    replace (&disk->dirty_context, g_strconcat (DIRTY_CONTEXT, run->prefix, "-inc", NULL));
+  return TRUE;
+}
+
+static gboolean
+export_one (BkQmpBackend *self, const BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  if (run->offline)
+    return export_still_disk (self, run, disk, cancellable, error);
+  return export_disk (self, run, disk, cancellable, error) && check_disk (self, run, disk, cancellable, error);
+}
+
 /* Each disk for itself: the instant is taken already. */
 static gboolean
 export_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
@@ -350,7 +371,7 @@ export_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     g_autoptr (GError) failure = NULL;
-    if (export_disk (self, run, disk, cancellable, &failure) && check_disk (self, run, disk, cancellable, &failure)) {
+    if (export_one (self, run, disk, cancellable, &failure)) {
       replace (&disk->state, g_strdup ("running"));
       any = true;
       continue;
@@ -493,7 +514,7 @@ remove_files (const BkRun *run)
     if (g_unlink (path) == 0)
       continue;
     if (errno == EBUSY)
-      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: 'umount -l %s'", path);
+      g_warning ("a QEMU that has died has left a mount, and we are not allowed to remove it: restart the service, or 'umount -l %s'", path);
     else if (errno != ENOENT)
       g_warning ("cannot remove '%s': %s", path, g_strerror (errno));
   }

@@ -4,7 +4,10 @@
  * Two modes:
  *
  * push: a copy-before-write filter goes above each disk while the guest runs; swapping it in for all disks,
- * with the guest stopped for some milliseconds if there are several, is the point in time. What the guest
+ * with the guest stopped for some milliseconds if there are several, is the point in time. Above a disk in an
+ * iothread no node may come while the guest uses it: before 9.0, blockdev-add drains the node that is given as "file"
+ * without its iothread's lock, and if a request is in flight there, QEMU aborts. Its filter and snapshot-access
+ * nodes come while the guest is stopped, which takes the disk out of the iothread. What the guest
  * overwrites from then on is first copied to a scratch file; the job reads the frozen content through a
  * snapshot-access node. When scratch is full or slow the snapshot breaks and the job fails: the guest's
  * writes go on. The target is not in the guest's way at all.
@@ -65,11 +68,22 @@ add_checkpoint_bitmaps (BkQmpBackend *self, BkRun *run, GCancellable *cancellabl
   return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
 }
 
+/* A storage daemon takes no descriptors; it may do what we may. */
+static gboolean
+add_own_file (BkQmpBackend *self, int fd, const char *driver, const char *node, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd);
+  g_autofree char *path = g_file_read_link (link, NULL);
+  return bk_qmp_add_file (self->client, driver, node, path ? path : link, BK_QMP_CACHE_NO_FLUSH, cancellable, error);
+}
+
 gboolean
 bk_qmp_push_add_fd_file (BkQmpBackend *self, int fd, const char *driver, const char *node, const char *opaque, GCancellable *cancellable,
                          GError **error)
 {
   int64_t fdset = 0;
+  if (self->storage_daemon)
+    return add_own_file (self, fd, driver, node, cancellable, error);
   if (!bk_qmp_add_fd (self->client, fd, opaque, &fdset, cancellable, error))
     return FALSE;
   g_autofree char *name = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, fdset);
@@ -115,7 +129,7 @@ add_filter (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCancel
   g_autofree char *scratch = bk_run_name (run, "s", disk);
   g_autofree char *filter = bk_run_name (run, "c", disk);
   return add_scratch (self, run, disk, cancellable, error) &&
-         bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error);
+         (disk->in_iothread || bk_qmp_add_filter (self->client, filter, disk->root, scratch, cancellable, error));
 }
 
 static gboolean
@@ -137,16 +151,33 @@ prepare_disks (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError
   return TRUE;
 }
 
+static gboolean
+find_iothreads (BkQmpBackend *self, BkRun *run, bool *any, GCancellable *cancellable, GError **error)
+{
+  *any = false;
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    BkRunDisk *disk = run->disks->pdata[i];
+    g_autofree char *iothread = NULL;
+    if (!bk_qmp_backend_find_iothread (self, disk->qdev, &iothread, cancellable, error))
+      return FALSE;
+    disk->in_iothread = iothread != NULL;
+    *any |= disk->in_iothread;
+  }
+  return TRUE;
+}
+
 gboolean
 bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
   g_autofree char *status = NULL;
+  bool iothreads = false;
   if (!bk_qmp_client_wait_ready (self->client, QUERY_TIMEOUT_MS, cancellable, error) ||
-      !bk_qmp_query_status (self->client, &status, cancellable, error))
+      !bk_qmp_query_status (self->client, &status, cancellable, error) ||
+      (bk_run_is_snapshot (run) && !find_iothreads (self, run, &iothreads, cancellable, error)))
     return FALSE;
   run->guest_running = strcmp (status, "running") == 0;
-  run->stops_guest = run->guest_running && run->disks->len > 1 && bk_run_is_snapshot (run);
+  run->stops_guest = run->guest_running && (run->disks->len > 1 || iothreads) && bk_run_is_snapshot (run);
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
   return prepare_disks (self, run, cancellable, error);
 }
@@ -165,28 +196,49 @@ first_error (const BkQmpCall *calls, unsigned n, GError **error)
   return TRUE;
 }
 
+/* For disks in iothreads: their filters, or with @above, the snapshot-access nodes above those. */
+static unsigned
+add_still_nodes (const BkRun *run, bool above, BkQmpCall *calls)
+{
+  unsigned n = 0;
+  for (unsigned i = 0; i < run->disks->len; i++) {
+    const BkRunDisk *disk = run->disks->pdata[i];
+    g_autofree char *filter = bk_run_name (run, "c", disk);
+    g_autofree char *other = bk_run_name (run, above ? "a" : "s", disk);
+    if (disk->in_iothread)
+      calls[n++] = above ? bk_qmp_call_add_snapshot (other, filter) : bk_qmp_call_add_filter (filter, disk->root, other);
+  }
+  return n;
+}
+
 /* stop, one qom-set for each disk, cont: sent in one piece, so that the guest stands still only as long as
  * QEMU itself needs, and cont is already with QEMU whatever happens to us. */
 static gboolean
 swap_in_filters (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
 {
   unsigned n = 0;
-  g_autofree BkQmpCall *calls = g_new0 (BkQmpCall, run->disks->len + 2);
+  g_autofree BkQmpCall *calls = g_new0 (BkQmpCall, 3 * run->disks->len + 2);
   g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_stop ();
+  n += add_still_nodes (run, false, calls + n);
   for (unsigned i = 0; i < run->disks->len; i++) {
     const BkRunDisk *disk = run->disks->pdata[i];
     g_ptr_array_add (names, bk_run_name (run, "c", disk));
     g_autofree char *qdev = bk_disk_qdev_path (disk->qdev);
     calls[n++] = bk_qmp_call_set_drive (qdev, names->pdata[i]);
   }
+  n += add_still_nodes (run, true, calls + n);
   if (run->stops_guest)
     calls[n++] = bk_qmp_call_cont ();
-  int64_t before = g_get_monotonic_time ();
-  run->point_in_time = g_get_real_time ();
-  gboolean ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
-  run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+  gboolean ok = bk_run_before_instant (run, cancellable, error);
+  if (ok) {
+    int64_t before = g_get_monotonic_time ();
+    run->point_in_time = g_get_real_time ();
+    ok = bk_qmp_client_call_all (self->client, calls, n, 0, cancellable, error);
+    run->pause_us = run->stops_guest ? (uint64_t)(g_get_monotonic_time () - before) : 0;
+    bk_run_after_instant (run);
+  }
   ok = ok && first_error (calls, n, error);
   for (unsigned i = 0; i < n; i++)
     bk_qmp_call_clear (&calls[i]);
@@ -249,6 +301,9 @@ static gboolean
 open_nbd_target (BkQmpBackend *self, const BkRunDisk *disk, const char *node, GCancellable *cancellable, GError **error)
 {
   g_autoptr (BkNbdUri) uri = bk_nbd_uri_parse (disk->target, error);
+  if (uri && self->storage_daemon)
+    return bk_qmp_add_nbd_at (self->client, node, uri->path, uri->host, uri->port, uri->export_name, cancellable, error) &&
+           check_nbd_size (self, disk, node, cancellable, error);
   g_autoptr (GSocketConnection) connection = uri ? bk_nbd_uri_connect (uri, cancellable, error) : NULL;
   if (connection == NULL)
     return FALSE;
@@ -301,34 +356,50 @@ add_backup (json_object *actions, const BkRun *run, const BkRunDisk *disk, const
   bk_qmp_action_backup (actions, &backup);
 }
 
+/* @source: the node to read. */
+static gboolean
+start_copy (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, const char *source, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *increment = g_strconcat (run->prefix, "-inc", NULL);
+  if (!open_target (self, run, disk, cancellable, error))
+    return FALSE;
+  g_autoptr (json_object) actions = json_object_new_array ();
+  if (disk->bitmap && disk->parent_bitmap && !run->offline)
+    bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
+  if (strcmp (disk->sync, "bitmap") == 0)
+    add_increment (actions, disk, source, increment);
+  add_backup (actions, run, disk, source, increment);
+  return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+}
+
 static gboolean
 start_snapshot_disk (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
 {
   g_autofree char *filter = bk_run_name (run, "c", disk);
   g_autofree char *access = bk_run_name (run, "a", disk);
-  g_autofree char *increment = g_strconcat (run->prefix, "-inc", NULL);
-  if (!bk_qmp_add_snapshot (self->client, access, filter, cancellable, error) ||
-      !open_target (self, run, disk, cancellable, error))
-    return FALSE;
-  g_autoptr (json_object) actions = json_object_new_array ();
-  if (disk->bitmap && disk->parent_bitmap)
-    bk_qmp_action_bitmap_disable (actions, disk->node, disk->parent_bitmap);
-  if (strcmp (disk->sync, "bitmap") == 0)
-    add_increment (actions, disk, access, increment);
-  add_backup (actions, run, disk, access, increment);
-  return bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+  return (disk->in_iothread || bk_qmp_add_snapshot (self->client, access, filter, cancellable, error)) &&
+         start_copy (self, run, disk, access, cancellable, error);
 }
+
+/* Of a VM that is shut off: the image itself is what is read, and its bitmaps are as they are to be already. */
+static gboolean
+start_still_disk (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error)
+{
+  return start_copy (self, run, disk, disk->node, cancellable, error);
+}
+
+typedef gboolean (*StartDisk) (BkQmpBackend *self, BkRun *run, BkRunDisk *disk, GCancellable *cancellable, GError **error);
 
 /* The instant is taken already: each disk starts for itself, and one that cannot does not stop the others. */
 static gboolean
-start_snapshot (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError **error)
+start_each (BkQmpBackend *self, BkRun *run, StartDisk start_one, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GError) first = NULL;
   bool any = false;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     g_autoptr (GError) failure = NULL;
-    if (start_snapshot_disk (self, run, disk, cancellable, &failure)) {
+    if (start_one (self, run, disk, cancellable, &failure)) {
       g_free (disk->state);
       disk->state = g_strdup ("running");
       any = true;
@@ -370,8 +441,12 @@ start_direct (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
     BkRunDisk *disk = run->disks->pdata[i];
     add_backup (actions, run, disk, disk->node, increment);
   }
+  if (!bk_run_before_instant (run, cancellable, error))
+    return FALSE;
   run->point_in_time = g_get_real_time ();
-  if (!bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error))
+  gboolean started = bk_qmp_transaction (self->client, g_steal_pointer (&actions), cancellable, error);
+  bk_run_after_instant (run);
+  if (!started)
     return FALSE;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
@@ -386,6 +461,7 @@ bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GE
 {
   BkQmpBackend *self = (BkQmpBackend *)backend;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
-  return bk_run_is_snapshot (run) ? start_snapshot (self, run, cancellable, error)
-                                : start_direct (self, run, cancellable, error);
+  if (run->offline)
+    return start_each (self, run, start_still_disk, cancellable, error);
+  return bk_run_is_snapshot (run) ? start_each (self, run, start_snapshot_disk, cancellable, error) : start_direct (self, run, cancellable, error);
 }

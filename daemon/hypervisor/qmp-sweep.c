@@ -198,25 +198,31 @@ disk_by_name (GPtrArray *disks, const char *name)
   return NULL;
 }
 
-/* One bitmap goes; its bits go to @parent where there is a sound one. */
-static gboolean
-fold_bitmap (BkQmpBackend *self, const BkDisk *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error)
+json_object *
+bk_qmp_sweep_fold (const BkDisk *disk, const char *node, const char *bitmap, const char *parent, bool newest, bool *merged)
 {
   *merged = false;
   const BkBitmap *found = bk_disk_find_bitmap (disk, bitmap);
   const BkBitmap *into = parent ? bk_disk_find_bitmap (disk, parent) : NULL;
   if (found == NULL)
-    return TRUE;
-  g_autoptr (json_object) actions = json_object_new_array ();
+    return NULL;
+  json_object *actions = json_object_new_array ();
   if (into && !into->inconsistent && !found->inconsistent) {
     const char *const sources[] = { bitmap, NULL };
-    bk_qmp_action_bitmap_merge (actions, disk->node, parent, disk->node, sources);
+    bk_qmp_action_bitmap_merge (actions, node, parent, node, sources);
     if (newest && found->recording)
-      bk_qmp_action_bitmap_enable (actions, disk->node, parent);
+      bk_qmp_action_bitmap_enable (actions, node, parent);
     *merged = true;
   }
-  bk_qmp_action_bitmap_remove (actions, disk->node, bitmap);
-  return bk_qmp_transaction (self->client, g_steal_pointer (&actions), NULL, error);
+  bk_qmp_action_bitmap_remove (actions, node, bitmap);
+  return actions;
+}
+
+static gboolean
+fold_bitmap (BkQmpBackend *self, const BkDisk *disk, const char *bitmap, const char *parent, bool newest, bool *merged, GError **error)
+{
+  json_object *actions = bk_qmp_sweep_fold (disk, disk->node, bitmap, parent, newest, merged);
+  return actions == NULL || bk_qmp_transaction (self->client, actions, NULL, error);
 }
 
 gboolean

@@ -98,6 +98,14 @@ bk_qmp_action_bitmap_merge (json_object *actions, const char *node, const char *
   add_action (actions, "block-dirty-bitmap-merge", data);
 }
 
+BkQmpCall
+bk_qmp_call_transaction (json_object *actions)
+{
+  json_object *arguments = json_object_new_object ();
+  json_object_object_add (arguments, "actions", actions);
+  return (BkQmpCall){ .name = "transaction", .arguments = arguments, .fd = -1 };
+}
+
 gboolean
 bk_qmp_transaction (BkQmpClient *client, json_object *actions, GCancellable *cancellable, GError **error)
 {
@@ -105,9 +113,8 @@ bk_qmp_transaction (BkQmpClient *client, json_object *actions, GCancellable *can
     json_object_put (actions);
     return TRUE;
   }
-  json_object *arguments = json_object_new_object ();
-  json_object_object_add (arguments, "actions", actions);
-  return bk_qmp_run (client, "transaction", arguments, cancellable, error);
+  BkQmpCall call = bk_qmp_call_transaction (actions);
+  return bk_qmp_run_call (client, &call, NULL, cancellable, error);
 }
 
 gboolean

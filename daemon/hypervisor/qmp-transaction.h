@@ -33,5 +33,8 @@ void bk_qmp_action_bitmap_merge (json_object *actions, const char *node, const c
 /* Runs @actions (transfer full), all or none. An empty list is success without a word to QEMU. */
 gboolean bk_qmp_transaction (BkQmpClient *client, json_object *actions, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The same as a part of a batch; @actions must not be empty. */
+BkQmpCall bk_qmp_call_transaction (json_object *actions);
+
 /* Outside of a transaction. Worker threads. */
 gboolean bk_qmp_bitmap_remove (BkQmpClient *client, const char *node, const char *bitmap, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -14,9 +14,11 @@ static const BkField bk_run_disk_fields[] = {
   STRING (BkRunDisk, node, 0),
   STRING (BkRunDisk, format, 0),
   STRING (BkRunDisk, file, 0),
+  STRING (BkRunDisk, path, 0),
   UINT64 (BkRunDisk, size, 0),
   STRING (BkRunDisk, level, 0),
   STRING (BkRunDisk, reason, 0),
+  BOOL (BkRunDisk, in_iothread, 0),
   STRING (BkRunDisk, sync, 0),
   STRV (BkRunDisk, base_bitmaps, 0),
   STRING (BkRunDisk, base_checkpoint, 0),
@@ -57,12 +59,19 @@ static const BkField bk_run_fields[] = {
   BOOL (BkRun, compress, 0),
   STRING (BkRun, on_source_error, 0),
   STRING (BkRun, on_target_error, 0),
+  BOOL (BkRun, offline, 0),
+  STRV (BkRun, watches, 0),
   BOOL (BkRun, guest_running, 0),
   BOOL (BkRun, stops_guest, 0),
   UINT64 (BkRun, pause_us, 0),
   INT64 (BkRun, point_in_time, 0), /* with its microseconds */
   STRING (BkRun, qemu_version, 0),
   ARRAY (BkRun, disks, bk_run_disk_struct, BK_FIELD_REQUIRED),
+  STRING (BkRun, agent, 0),
+  STRV (BkRun, quiesce_mounts, 0),
+  BOOL (BkRun, must_quiesce, 0),
+  BOOL (BkRun, may_be_frozen, 0),
+  OBJECT (BkRun, quiesce, bk_quiesce_info_struct, 0),
   STRING (BkRun, export_folder, 0),
   BOOL (BkRun, export, 0),
   STRING (BkRun, nbd_listen, 0),
@@ -90,6 +99,19 @@ bool
 bk_run_disk_is_nbd (const BkRunDisk *disk)
 {
   return strcmp (disk->target_driver, "nbd") == 0;
+}
+
+gboolean
+bk_run_before_instant (const BkRun *run, GCancellable *cancellable, GError **error)
+{
+  return run->instant == NULL || run->instant->before (run->instant->data, cancellable, error);
+}
+
+void
+bk_run_after_instant (const BkRun *run)
+{
+  if (run->instant)
+    run->instant->after (run->instant->data);
 }
 
 char *

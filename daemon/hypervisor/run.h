@@ -8,10 +8,12 @@
  *   PREFIX-a0  snapshot-access         PREFIX-t0   target        PREFIX-tf0 its file
  *   PREFIX-f0  a direct job's filter   PREFIX-j0   the job       PREFIX-inc the temporary bitmap
  *   PREFIX-m0  an empty node or image that carries PREFIX-inc where the disk's own nodes cannot
+ *   PREFIX-o0  the image of a VM that is shut off, read       PREFIX-w0  the same for a moment, to write bitmaps
  * and, of exports, PREFIX-x0 (the frozen content), PREFIX-k0 (the canary), PREFIX-l0 (the lock), PREFIX-m0: qmp-pull.c
  *
  * PREFIX is "bkd-INSTANCE-NUMBER", INSTANCE six hex digits of the daemon's catalog, NUMBER the job's. Nothing
- * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER".
+ * without that prefix is touched, but the checkpoints' own bitmaps, "bkd-INSTANCE-cp-NUMBER-INDEX": no
+ * two of them have one name, so that images which change places cannot be taken for each other.
  *
  * One owner at a time: the main thread between steps, the step's worker during a step. The counters of
  * BkRunDisk are atomic and may be read meanwhile.
@@ -26,6 +28,8 @@ typedef struct {
   char *qdev, *root, *node;
   char *format;
   char *file; /* as QEMU names the image */
+  bool in_iothread; /* noted when the run is prepared */
+  char *path; /* offline: the image */
   uint64_t size;
 
   /* what to copy */
@@ -66,6 +70,14 @@ typedef struct {
 } BkRunDisk;
 BK_TYPE (BkRunDisk, bk_run_disk)
 
+/* What a backend calls around the instant of the point in time, as close to it as it can: between the two calls the guest
+ * may stand still. */
+typedef struct {
+  gboolean (*before) (gpointer data, GCancellable *cancellable, GError **error); /* FALSE: there is to be no point in time */
+  void (*after) (gpointer data); /* also when the instant failed, but not when before did */
+  gpointer data;
+} BkInstant;
+
 typedef struct {
   char *prefix;
   char *mode;    /* push, push-direct, pull */
@@ -73,12 +85,21 @@ typedef struct {
   uint64_t speed;
   bool compress;
   char *on_source_error, *on_target_error;
+  bool offline; /* the VM is shut off: a storage daemon of ours reads the images, and nobody stops for it: offline-run.c */
+  GStrv watches; /* offline: what proves that nobody has changed them since the point in time: image-watch.h */
   bool guest_running; /* when the run was prepared: cont is sent after stop, also by recovery */
-  bool stops_guest;   /* more than one disk in snapshot mode: stopped for some milliseconds */
+  bool stops_guest;   /* in snapshot mode, with more than one disk, or one in an iothread: stopped for some milliseconds */
   uint64_t pause_us;  /* how long the guest stood still, measured */
   int64_t point_in_time;
   char *qemu_version;
   GPtrArray *disks; /* BkRunDisk */
+
+  /* freezing the guest's file systems */
+  char *agent;         /* address (agent.h); NULL = the guest is not to be frozen */
+  GStrv quiesce_mounts;
+  bool must_quiesce;   /* else the backup fails */
+  bool may_be_frozen;  /* from the plan on, until it is known that the guest is thawed; undo sees to it */
+  BkQuiesceInfo *quiesce; /* what is known of it */
 
   /* mode pull: what is asked for */
   char *export_folder; /* for sockets and mount points: one for all runs of a VM, and of no other; only for us (0700); with a short path */
@@ -91,10 +112,12 @@ typedef struct {
   char *nbd_tls;     /* what they have to speak there: "psk", "x509" (both sides show certificates) or NULL */
   char *nbd_server;  /* socket of QEMU's own NBD server */
 
-  /* not in the JSON form */
-  unsigned own_folders; /* of those above a target: the repository's, which may be opened for who is to write there */
+  const BkInstant *instant; /* not in the JSON form, (transfer none); NULL = nothing is to be called */
 
-  /* nor this: for stall detection */
+  unsigned own_folders; /* not in the JSON form: of those above a target, the repository's, which may be opened for who is to
+                         * write there */
+
+  /* not in the JSON form: for stall detection */
   bool user_paused;
   const BkRunDisk *stopped; /* whose job QEMU has paused for an error (on_*_error: stop), as of the last wait; or NULL */
   bool stopped_full;        /* because its target is full */
@@ -107,6 +130,10 @@ BK_TYPE (BkRun, bk_run)
 bool bk_run_is_snapshot (const BkRun *run);
 bool bk_run_is_pull (const BkRun *run);
 bool bk_run_disk_is_nbd (const BkRunDisk *disk); /* its target */
+
+/* For backends: see BkInstant. Worker threads. */
+gboolean bk_run_before_instant (const BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void bk_run_after_instant (const BkRun *run);
 
 /* "PREFIX-ROLEINDEX"; (transfer full) */
 char *bk_run_name (const BkRun *run, const char *role, const BkRunDisk *disk);

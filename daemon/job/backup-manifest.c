@@ -51,6 +51,7 @@ bk_backup_manifest_new (const BkRun *run, const BkBackupRequest *request, const 
   info->point_in_time = run->point_in_time;
   info->completed_at = g_get_real_time ();
   info->guest_running = run->guest_running;
+  info->quiesced = run->quiesce && run->quiesce->quiesced;
   info->disks = g_ptr_array_new ();
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkBackupDisk *disk = describe_disk (run->disks->pdata[i], request->target == NULL, id);

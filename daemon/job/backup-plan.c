@@ -2,7 +2,10 @@
 #include "backup-plan.h"
 
 #include "backup-request.h"
+#include "export-folder.h"
 #include "fsio.h"
+#include "hook.h"
+#include "quiesce.h"
 #include "target-check.h"
 
 #include <string.h>
@@ -52,17 +55,6 @@ check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
   return TRUE;
 }
 
-/* Paths of sockets have about 100 bytes, and names of VMs up to 64. */
-#define FOLDER_DIGITS 10
-
-char *
-bk_backup_export_folder (const char *exports, const char *vm)
-{
-  g_autofree char *digits = g_compute_checksum_for_string (G_CHECKSUM_SHA256, vm, -1);
-  digits[FOLDER_DIGITS] = '\0';
-  return g_build_filename (exports, digits, NULL);
-}
-
 BkRun *
 bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                 const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error)
@@ -74,7 +66,7 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
     g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;
   }
-  g_autofree char *export_folder = bk_backup_export_folder (context->exports, request->vm);
+  g_autofree char *export_folder = bk_export_folder_of_vm (context->exports, request->vm);
   g_autofree char *no_scratch = why_no_scratch (context->scratch, context->scratch_reserve);
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, request->vm, error);
   g_autoptr (GPtrArray) backups = checkpoints == NULL ? NULL
@@ -97,7 +89,8 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
   };
   g_autofree char *why = NULL;
   g_autoptr (BkRun) run = bk_plan_backup (&input, &why, error);
-  if (run == NULL || (!context->settling && !check_not_in_use (run, state, error)) ||
+  g_autofree char *agent = bk_vm_agent (context->vm);
+  if (run == NULL || !bk_quiesce_plan (run, request, agent, error) || !bk_hook_check (request, context->hooks_dir, error) || (!context->settling && !check_not_in_use (run, state, error)) ||
       !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
   if (info)

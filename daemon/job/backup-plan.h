@@ -17,6 +17,9 @@ typedef struct {
   const char *exports;      /* folder for sockets of exports */
   bool export;   /* see BkPlanInput */
   bool settling; /* what is left of earlier jobs is being taken away: by the time that the job starts it will be gone */
+  unsigned freeze_limit_ms; /* how long a guest is frozen at most */
+  const char *hooks_dir;    /* NULL = there are no hooks */
+  unsigned hook_seconds;    /* how long one may run */
 } BkBackupContext;
 
 /* *@store, *@reason, *@info: (out) (optional) (transfer full); *@store is NULL with a target of its own. Errors of
@@ -24,5 +27,3 @@ typedef struct {
 BkRun *bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBackupRequest *request,
                        const BkVmState *state, BkStore **store, char **reason, BkPlanInfo **info, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The folder in @exports for sockets of one VM; (transfer full). */
-char *bk_backup_export_folder (const char *exports, const char *vm);

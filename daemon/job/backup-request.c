@@ -3,6 +3,8 @@
 
 #include "target.h"
 
+#define MOUNTS_MAX 64
+
 static bool
 is (const char *word, const char *wanted)
 {
@@ -27,6 +29,7 @@ check_words (const BkBackupRequest *request, GError **error)
     { "level", request->level, bk_levels },
     { "format", request->format, bk_formats },
     { "quiesce", request->quiesce, bk_quiesce },
+    { "hook_failure", request->hook_failure, bk_hook_failures },
     { "sync", request->sync, bk_syncs },
     { "on_source_error", request->on_source_error, bk_source_errors },
     { "on_target_error", request->on_target_error, bk_target_errors },
@@ -46,11 +49,24 @@ check_words (const BkBackupRequest *request, GError **error)
 static gboolean
 check_supported (const BkBackupRequest *request, GError **error)
 {
-  if (is (request->quiesce, "agent"))
-    return refuse (error, "quiesce 'agent' is not in this version: the guest agent is not supported yet; use 'none'");
   if (is (request->sync, "none"))
     return refuse (error, "sync 'none' makes no backup: such a job holds old data only and never ends by itself; "
                           "what fits is an export");
+  return TRUE;
+}
+
+static gboolean
+check_mounts (const BkBackupRequest *request, GError **error)
+{
+  size_t count = request->quiesce_mounts ? g_strv_length (request->quiesce_mounts) : 0;
+  if (count > 0 && is (request->quiesce, "none"))
+    return refuse (error, "quiesce_mounts go with quiesce auto or agent: with none no file system is frozen");
+  if (count > MOUNTS_MAX)
+    return refuse (error, "quiesce_mounts are too many; leave them out to freeze all file systems");
+  /* The guest may be another system: "C:\" is one, too. */
+  for (size_t i = 0; i < count; i++)
+    if (request->quiesce_mounts[i][0] == '\0')
+      return refuse (error, "quiesce_mounts must be mount points in the guest, such as /var/lib/mysql");
   return TRUE;
 }
 
@@ -87,7 +103,7 @@ check_destination (const BkBackupRequest *request, GError **error)
 gboolean
 bk_backup_request_check (const BkBackupRequest *request, GError **error)
 {
-  return check_words (request, error) && check_supported (request, error) && check_level (request, error) &&
+  return check_words (request, error) && check_supported (request, error) && check_mounts (request, error) && check_level (request, error) &&
          check_destination (request, error);
 }
 

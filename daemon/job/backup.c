@@ -7,6 +7,8 @@
 #include "backup-request.h"
 #include "backup-target.h"
 #include "fsio.h"
+#include "hook.h"
+#include "quiesce.h"
 #include "ulid.h"
 
 /* --- its form in the catalog --- */
@@ -15,12 +17,16 @@ typedef struct {
   char *backup_id;
   GStrv made;
   BkRun *run;
+  bool hook_due;
+  GPtrArray *hooks;
 } Stored;
 
 static const BkField stored_fields[] = {
   { "backup_id", BK_FIELD_STRING, offsetof (Stored, backup_id), BK_FIELD_REQUIRED, NULL, NULL },
   { "made", BK_FIELD_STRV, offsetof (Stored, made), 0, NULL, NULL },
   { "run", BK_FIELD_OBJECT, offsetof (Stored, run), 0, &bk_run_struct, NULL },
+  { "hook_due", BK_FIELD_BOOL, offsetof (Stored, hook_due), 0, NULL, NULL },
+  { "hooks", BK_FIELD_ARRAY, offsetof (Stored, hooks), 0, &bk_hook_run_struct, NULL },
   { NULL },
 };
 static const BkStruct stored_struct = { "stored backup job", sizeof (Stored), stored_fields };
@@ -29,7 +35,7 @@ json_object *
 bk_backup_to_json (gpointer data)
 {
   BkBackup *backup = data;
-  Stored stored = { backup->id, backup->made, backup->run };
+  Stored stored = { backup->id, backup->made, backup->run, backup->hook_due, backup->hooks };
   return bk_struct_to_json (&stored_struct, &stored);
 }
 
@@ -50,6 +56,9 @@ read_stored (BkBackup *backup, json_object *run, GError **error)
   backup->id = g_steal_pointer (&stored->backup_id);
   backup->made = g_steal_pointer (&stored->made);
   backup->run = g_steal_pointer (&stored->run);
+  backup->hook_due = stored->hook_due;
+  for (unsigned i = 0; stored->hooks && i < stored->hooks->len; i++)
+    g_ptr_array_add (backup->hooks, bk_struct_copy (&bk_hook_run_struct, stored->hooks->pdata[i]));
   bk_struct_free (&stored_struct, stored);
   g_autoptr (GError) failure = NULL;
   if (backup->request->target == NULL && backup->makes_backup)
@@ -69,6 +78,10 @@ bk_backup_init (BkBackup *backup, const BkBackupContext *context, const BkBackup
   backup->repositories = context->repositories;
   backup->scratch = g_strdup (context->scratch);
   backup->scratch_reserve = context->scratch_reserve;
+  backup->freeze_limit_ms = context->freeze_limit_ms;
+  backup->hooks_dir = g_strdup (context->hooks_dir);
+  backup->hook_seconds = context->hook_seconds;
+  backup->hooks = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_hook_run_free);
   backup->exports = g_strdup (context->exports);
   backup->request = bk_struct_copy (&bk_backup_request_struct, request);
   backup->makes_backup = !context->export;
@@ -82,6 +95,8 @@ bk_backup_clear (BkBackup *backup)
   g_clear_pointer (&backup->vm, bk_vm_unref);
   g_free (backup->scratch);
   g_free (backup->exports);
+  g_free (backup->hooks_dir);
+  g_clear_pointer (&backup->hooks, g_ptr_array_unref);
   bk_backup_request_free (backup->request);
   g_clear_pointer (&backup->state, bk_vm_state_free);
   g_clear_pointer (&backup->parts, g_ptr_array_unref);
@@ -143,7 +158,8 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
 {
   BkBackup *backup = data;
   BkJobInfo *info = bk_job_info (job);
-  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, backup->exports, !backup->makes_backup, false };
+  BkBackupContext context = { backup->vm, backup->repositories, backup->scratch, backup->scratch_reserve, backup->exports, !backup->makes_backup, false, backup->freeze_limit_ms,
+                              backup->hooks_dir, backup->hook_seconds };
   g_autofree char *reason = NULL;
   BkRun *run = bk_backup_plan (&context, bk_job_catalog (job), backup->request, backup->state, &backup->store, &reason, NULL, error);
   if (run == NULL)
@@ -157,7 +173,7 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
   g_free (info->mode);
   info->mode = g_strdup (run->mode);
   g_free (info->reason);
-  info->reason = g_steal_pointer (&reason);
+  info->reason = backup->vm_ended ? g_strdup_printf ("the VM ended in the middle, and the backup was begun anew; %s", reason) : g_steal_pointer (&reason);
   g_free (info->backup_id);
   info->backup_id = backup->makes_backup ? g_strdup (backup->id) : NULL;
   run->speed = info->speed; /* it may have been changed since the job was asked for */
@@ -165,6 +181,7 @@ bk_backup_record_plan (BkJob *job, gpointer data, GError **error)
   if (!bk_backup_checkpoint_put (job, backup, "provisional", error))
     return FALSE;
   backup->made = bk_backup_target_new_files (run, backup->request);
+  backup->hook_due = backup->request->hook != NULL;
   return TRUE;
 }
 
@@ -187,11 +204,46 @@ bk_backup_undo_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
          bk_backend_rollback (bk_vm_backend (backup->vm), backup->run, true, error);
 }
 
+/* "after" does not wait for the undo, which comes for those that an earlier daemon has left. */
 gboolean
-bk_backup_work_snapshot (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+bk_backup_take_instant (BkJob *job, BkBackup *backup, BkTakeInstant take, GCancellable *cancellable, GError **error)
+{
+  gboolean ok = bk_hook_before (backup, bk_job_id (job), cancellable, error) && bk_quiesce_take (backup, take, cancellable, error);
+  bk_hook_after (backup, bk_job_id (job), ok);
+  return ok;
+}
+
+gboolean
+bk_backup_work_snapshot (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   BkBackup *backup = data;
-  return bk_backend_snapshot (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  if (!bk_run_is_snapshot (backup->run)) /* the instant is that of the start */
+    return bk_backend_snapshot (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  return bk_backup_take_instant (job, backup, bk_backend_snapshot, cancellable, error);
+}
+
+gboolean
+bk_backup_undo_snapshot (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  BkBackup *backup = data;
+  bk_quiesce_undo (backup->run);
+  if (backup->run)
+    bk_hook_after (backup, bk_job_id (job), false);
+  return TRUE;
+}
+
+void
+bk_backup_show_instant (BkJob *job, const BkBackup *backup)
+{
+  BkJobInfo *info = bk_job_info (job);
+  bk_quiesce_info_free (info->quiesce);
+  info->quiesce = backup->run ? bk_struct_copy (&bk_quiesce_info_struct, backup->run->quiesce) : NULL;
+  for (unsigned i = 0; info->hooks && i < info->hooks->len; i++)
+    bk_hook_run_free (info->hooks->pdata[i]);
+  g_clear_pointer (&info->hooks, g_ptr_array_unref);
+  info->hooks = g_ptr_array_new ();
+  for (unsigned i = 0; i < backup->hooks->len; i++)
+    g_ptr_array_add (info->hooks, bk_struct_copy (&bk_hook_run_struct, backup->hooks->pdata[i]));
 }
 
 gboolean
@@ -199,6 +251,7 @@ bk_backup_record_instant (BkJob *job, gpointer data, GError **error G_GNUC_UNUSE
 {
   BkBackup *backup = data;
   bk_job_info (job)->point_in_time = backup->run->point_in_time;
+  bk_backup_show_instant (job, backup);
   return TRUE;
 }
 
@@ -231,10 +284,26 @@ bk_backup_record_commit (BkJob *job, gpointer data, GError **error)
   return TRUE;
 }
 
+bool
+bk_backup_again (BkJob *job G_GNUC_UNUSED, gpointer data)
+{
+  BkBackup *backup = data;
+  if (backup->vm_ended || backup->run == NULL || backup->run->offline || !bk_backend_is_off (bk_vm_backend (backup->vm)))
+    return false;
+  backup->vm_ended = true;
+  g_clear_pointer (&backup->state, bk_vm_state_free);
+  g_clear_pointer (&backup->store, bk_store_unref);
+  g_clear_pointer (&backup->folder, g_free);
+  g_clear_pointer (&backup->run, bk_run_free);
+  g_clear_pointer (&backup->made, g_strfreev);
+  return true;
+}
+
 void
 bk_backup_undone (BkJob *job, gpointer data)
 {
   bk_backup_checkpoint_remove (job, data);
+  bk_backup_show_instant (job, data);
   g_clear_pointer (&bk_job_info (job)->backup_id, g_free);
 }
 

@@ -15,6 +15,9 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   char *scratch;
   uint64_t scratch_reserve;
+  unsigned freeze_limit_ms;
+  char *hooks_dir;
+  unsigned hook_seconds;
   char *exports;
   BkBackupRequest *request;
   bool makes_backup;  /* false: only a point in time, for others to read */
@@ -25,7 +28,10 @@ typedef struct {
   char *folder;       /* where it is in the repository; NULL with a target */
   BkRun *run;         /* NULL until planned */
   GPtrArray *parts;   /* BkVmPart, until it is committed; NULL when they could not be had */
+  bool vm_ended;      /* in the middle: it was begun anew */
   GStrv made;         /* target files that did not exist before: undo removes them */
+  bool hook_due;      /* from the plan on: "after" has to run yet */
+  GPtrArray *hooks;   /* BkHookRun, as far as they have run */
 } BkBackup;
 
 /* Fills @backup, all zero, for a new job, or, with @run from the catalog, for one that is taken up again. All arguments
@@ -47,19 +53,29 @@ gboolean bk_backup_record_plan (BkJob *job, gpointer data, GError **error);
  * back. */
 gboolean bk_backup_work_prepare (BkJob *job, gpointer data, GCancellable *cancellable, GError **error);
 gboolean bk_backup_undo_prepare (BkJob *job, gpointer data, GError **error);
-/* "snapshot": the point in time, noted in the job by the step that takes it. */
+/* "snapshot": the point in time, noted in the job by the step that takes it. Undo sees to it that the guest is not left
+ * frozen. */
 gboolean bk_backup_work_snapshot (BkJob *job, gpointer data, GCancellable *cancellable, GError **error);
+gboolean bk_backup_undo_snapshot (BkJob *job, gpointer data, GError **error);
 gboolean bk_backup_record_instant (BkJob *job, gpointer data, GError **error);
 
 /* --- for the kinds --- */
 
 /* What goes into the repository beside the disks, which is little: BkVmPart, never NULL. (transfer none) Worker. */
 GPtrArray *bk_backup_parts (BkBackup *backup);
+/* @take takes the instant, with hooks around it and the guest frozen as is planned. Worker threads. */
+typedef gboolean (*BkTakeInstant) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
+gboolean bk_backup_take_instant (BkJob *job, BkBackup *backup, BkTakeInstant take, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* In the job's info: what is known of freeze and hooks. Main thread, while no worker has the backup. */
+void bk_backup_show_instant (BkJob *job, const BkBackup *backup);
 
 /* After "commit": backup and checkpoint enter the catalog, and the job ends as partial when a disk has failed. */
 gboolean bk_backup_record_commit (BkJob *job, gpointer data, GError **error);
 /* The job ends as partial when a disk has failed. */
 void bk_backup_end_partial (BkJob *job, const BkBackup *backup);
+/* When the VM has ended in the middle, what QEMU had frozen has gone with it; but the guest's last state is in the images: the
+ * point in time becomes that, and all of the job is done anew on them. Once. */
+bool bk_backup_again (BkJob *job, gpointer data);
 /* After the undo: nothing of it is in the catalog. */
 void bk_backup_undone (BkJob *job, gpointer data);
 

@@ -125,6 +125,19 @@ bk_copies_speed (BkCopies *set, uint64_t speed)
 }
 
 void
+bk_copies_obey (BkCopies *set, BkJob *job)
+{
+  BkVerb verb;
+  uint64_t value;
+  while (bk_job_next_verb (job, &verb, &value)) {
+    if (verb == BK_VERB_SPEED)
+      bk_copies_speed (set, value);
+    else
+      bk_copies_pause (set, verb == BK_VERB_PAUSE);
+  }
+}
+
+void
 bk_copies_cancel (BkCopies *set, unsigned number)
 {
   g_cancellable_cancel (member_at (set, number)->cancellable);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "copy.h"
+#include "job.h"
 
 typedef struct BkCopies BkCopies;
 
@@ -32,6 +33,8 @@ bool bk_copies_is_busy (const BkCopies *set);
 /* These take effect within a second. Any thread, as long as nothing is added. */
 void bk_copies_pause (BkCopies *set, bool pause);
 void bk_copies_speed (BkCopies *set, uint64_t speed);
+/* Carries out what was asked of @job since: pause, resume, speed. Its worker. */
+void bk_copies_obey (BkCopies *set, BkJob *job);
 /* The copy ends with CANCELLED soon, and is still to be waited for. */
 void bk_copies_cancel (BkCopies *set, unsigned number);
 BkCopyCounters bk_copies_counters (BkCopies *set, unsigned number);

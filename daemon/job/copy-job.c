@@ -1,75 +1,267 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "copy-job.h"
 
-#include "long-work.h"
+#include "cancel.h"
+#include "copies.h"
 #include "repository.h"
+#include "ulid.h"
+
+#include <string.h>
+
+/* How long the worker sleeps at most: pause, speed and cancel take effect within it. */
+#define WAIT_MS 500
+
+typedef struct {
+  uint64_t size;
+  /* written by the worker, read by the main thread */
+  uint64_t done;
+  bool completed;
+} CopyDisk;
 
 typedef struct {
   BkStore *from, *to;
-  char *vm, *backup;
-  GStrv candidates;
-  BkLongWork work;
+  char *repository;
+  BkBackupInfo *backup;
+  char *id;
+  GPtrArray *pairs; /* BkCopyPair */
+  GArray *disks;    /* CopyDisk, of the completed disks of the backup */
+  BkRepositoryCopy *copy; /* NULL before it is begun, and where an earlier daemon has finished it */
+  BkCopies *copies;
 } Copy;
 
-gpointer
-bk_copy_job_data_new (BkStore *from, BkStore *to, const BkBackupInfo *backup, const char *const *candidates)
+/* --- life --- */
+
+void
+bk_copy_pair_free (BkCopyPair *pair)
 {
-  Copy *self = g_new0 (Copy, 1);
-  self->from = bk_store_ref (from);
-  self->to = bk_store_ref (to);
-  self->vm = g_strdup (backup->vm);
-  self->backup = g_strdup (backup->id);
-  self->candidates = g_strdupv ((GStrv)candidates);
-  return self;
+  g_free (pair->here);
+  g_free (pair->there);
+  g_free (pair);
+}
+
+static gboolean
+undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  Copy *self = data;
+  g_clear_pointer (&self->copies, bk_copies_free);
+  g_clear_pointer (&self->copy, bk_repository_copy_free);
+  return TRUE;
 }
 
 static void
 copy_free (gpointer data)
 {
   Copy *self = data;
+  g_clear_pointer (&self->copies, bk_copies_free);
+  g_clear_pointer (&self->copy, bk_repository_copy_free);
   bk_store_unref (self->from);
   bk_store_unref (self->to);
-  g_free (self->vm);
-  g_free (self->backup);
-  g_strfreev (self->candidates);
+  bk_backup_info_free (self->backup);
+  g_free (self->repository);
+  g_free (self->id);
+  g_ptr_array_unref (self->pairs);
+  g_array_unref (self->disks);
   g_free (self);
 }
 
 static json_object *
 to_json (gpointer data G_GNUC_UNUSED)
 {
-  return NULL; /* the request says it all */
+  return NULL; /* the request says it all, and the row the ID of the copy */
+}
+
+static bool
+is_copied (const BkBackupDisk *disk)
+{
+  return strcmp (disk->state, "completed") == 0;
+}
+
+gpointer
+bk_copy_job_data_new (BkStore *from, BkStore *to, const char *repository, const BkBackupInfo *backup, GPtrArray *pairs, const char *id)
+{
+  Copy *self = g_new0 (Copy, 1);
+  self->from = bk_store_ref (from);
+  self->to = bk_store_ref (to);
+  self->repository = g_strdup (repository);
+  self->backup = bk_struct_copy (&bk_backup_info_struct, backup);
+  self->pairs = pairs;
+  self->disks = g_array_new (FALSE, TRUE, sizeof (CopyDisk));
+  self->id = id ? g_strdup (id) : bk_ulid_new ();
+  for (unsigned i = 0; i < backup->disks->len; i++) {
+    const BkBackupDisk *disk = backup->disks->pdata[i];
+    const CopyDisk row = { .size = disk->size };
+    if (is_copied (disk))
+      g_array_append_val (self->disks, row);
+  }
+  return self;
+}
+
+const char *
+bk_copy_job_id (gpointer data)
+{
+  return ((const Copy *)data)->id;
+}
+
+GPtrArray *
+bk_copy_job_disks (gpointer data)
+{
+  const Copy *self = data;
+  GPtrArray *rows = g_ptr_array_new ();
+  for (unsigned i = 0; i < self->backup->disks->len; i++) {
+    const BkBackupDisk *disk = self->backup->disks->pdata[i];
+    if (!is_copied (disk))
+      continue;
+    BkJobDisk *row = g_new0 (BkJobDisk, 1);
+    row->name = g_strdup (disk->name);
+    row->level = g_strdup (disk->level);
+    row->state = g_strdup ("queued");
+    row->size = row->bytes_total = disk->size;
+    g_ptr_array_add (rows, row);
+  }
+  return rows;
+}
+
+/* --- work --- */
+
+static const BkCopyPair *
+find_base (const Copy *self)
+{
+  for (unsigned i = 0; i < self->pairs->len; i++) {
+    const BkCopyPair *pair = self->pairs->pdata[i];
+    if (bk_store_has (self->from, self->backup->vm, pair->here) && bk_store_has (self->to, self->backup->vm, pair->there))
+      return pair;
+  }
+  return NULL;
+}
+
+static gboolean
+work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
+{
+  Copy *self = data;
+  if (bk_store_has (self->to, self->backup->vm, self->id))
+    return TRUE; /* before a restart */
+  const BkCopyPair *base = find_base (self);
+  const BkRepositoryCopyOf of = { self->backup->vm, self->backup->id, self->id, base ? base->here : NULL, base ? base->there : NULL };
+  self->copy = bk_repository_copy_begin (bk_store_repository (self->from), bk_store_repository (self->to), &of, error);
+  return self->copy != NULL;
+}
+
+static gboolean
+begin_copies (Copy *self, uint64_t speed, GError **error)
+{
+  self->copies = bk_copies_new (speed);
+  for (unsigned i = 0; i < bk_repository_copy_disks (self->copy); i++) {
+    BkReader *reader = NULL;
+    BkSink *sink = NULL;
+    if (!bk_repository_copy_open (self->copy, i, &reader, &sink, error))
+      return FALSE;
+    bk_copies_add (self->copies, reader, sink);
+  }
+  return TRUE;
+}
+
+static CopyDisk *
+disk_at (const Copy *self, unsigned index)
+{
+  return &g_array_index (self->disks, CopyDisk, index);
+}
+
+static void
+tell (Copy *self, unsigned index, uint64_t done, bool completed)
+{
+  CopyDisk *disk = disk_at (self, index);
+  __atomic_store_n (&disk->done, MIN (done, disk->size), __ATOMIC_RELAXED);
+  __atomic_store_n (&disk->completed, completed, __ATOMIC_RELAXED);
+}
+
+/* What both repositories have alike is done as soon as it is known. */
+static gboolean
+wait_for_one (Copy *self, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  int number = bk_copies_wait (self->copies, WAIT_MS, &failure);
+  for (unsigned i = 0; i < self->disks->len; i++) {
+    BkCopyCounters counters = bk_copies_counters (self->copies, i);
+    if (!disk_at (self, i)->completed)
+      tell (self, i, counters.transferred + counters.clean, false);
+  }
+  if (failure) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  if (number >= 0)
+    tell (self, (unsigned)number, UINT64_MAX, true);
+  return TRUE;
+}
+
+static gboolean
+work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
+{
+  Copy *self = data;
+  if (self->copy == NULL)
+    return TRUE;
+  if (!begin_copies (self, bk_job_info (job)->speed, error))
+    return FALSE;
+  while (bk_copies_is_busy (self->copies)) {
+    bk_copies_obey (self->copies, job);
+    if (!bk_cancel_check (cancellable, error) || !wait_for_one (self, error))
+      return FALSE;
+  }
+  g_clear_pointer (&self->copies, bk_copies_free);
+  return TRUE;
 }
 
 static void
 progress (BkJob *job, gpointer data)
 {
-  Copy *self = data;
-  bk_long_work_show (&self->work, bk_job_info (job));
-}
-
-static const char *
-find_base (const Copy *self)
-{
-  for (size_t i = 0; self->candidates[i]; i++)
-    if (bk_store_has (self->from, self->vm, self->candidates[i]) && bk_store_has (self->to, self->vm, self->candidates[i]))
-      return self->candidates[i];
-  return NULL;
+  const Copy *self = data;
+  BkJobInfo *info = bk_job_info (job);
+  info->bytes_total = info->bytes_transferred = 0;
+  for (unsigned i = 0; info->disks && i < info->disks->len && i < self->disks->len; i++) {
+    CopyDisk *disk = disk_at (self, i);
+    BkJobDisk *row = info->disks->pdata[i];
+    row->bytes_transferred = __atomic_load_n (&disk->done, __ATOMIC_RELAXED);
+    g_free (row->state);
+    row->state = g_strdup (__atomic_load_n (&disk->completed, __ATOMIC_RELAXED) ? "completed" : row->bytes_transferred ? "running" : "queued");
+    info->bytes_total += row->bytes_total;
+    info->bytes_transferred += row->bytes_transferred;
+  }
 }
 
 static gboolean
-work_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+record_copy (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
+{
+  progress (job, data);
+  return TRUE;
+}
+
+/* --- the end --- */
+
+static gboolean
+work_commit (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Copy *self = data;
-  if (bk_store_has (self->to, self->vm, self->backup))
-    return TRUE; /* before a restart */
-  return bk_repository_copy (bk_store_repository (self->from), bk_store_repository (self->to), self->vm, self->backup,
-                             find_base (self), 0, bk_long_work_tell, &self->work, cancellable, error);
+  return self->copy == NULL || bk_repository_copy_commit (self->copy, error);
+}
+
+static gboolean
+record_commit (BkJob *job, gpointer data, GError **error)
+{
+  Copy *self = data;
+  g_autoptr (BkBackupInfo) made = bk_store_read (self->to, self->backup->vm, self->id, error);
+  if (made == NULL)
+    return FALSE;
+  g_free (made->repository);
+  made->repository = g_strdup (self->repository);
+  bk_job_info (job)->bytes_stored = made->bytes_stored;
+  bk_event_ring_publish (bk_job_events (job), "backup", made->vm, bk_job_id (job), bk_struct_to_json (&bk_backup_info_struct, made));
+  return bk_catalog_put_backup (bk_job_catalog (job), made, error);
 }
 
 static const BkStep steps[] = {
-  { "copy", "running", work_copy, NULL, NULL },
-  { "finish", "finalizing", NULL, NULL, NULL },
+  { "prepare", "preparing", work_prepare, NULL, undo_copy },
+  { "copy", "running", work_copy, record_copy, undo_copy },
+  { "commit", "finalizing", work_commit, record_commit, NULL },
   { NULL },
 };
 
@@ -77,7 +269,7 @@ const BkJobKind bk_copy_job_kind = {
   .name = "copy",
   .steps = steps,
   .restart = true,
-  .verbs = 1 << BK_VERB_CANCEL,
+  .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
   .to_json = to_json,
   .progress = progress,
   .free = copy_free,

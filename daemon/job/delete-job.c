@@ -13,6 +13,7 @@ typedef struct {
   BkBackupInfo *backup;
   GStrv children;   /* found on the main thread when the job starts */
   GPtrArray *folds; /* BkFold; likewise */
+  bool keeps_checkpoint;
   bool folded;
   double fraction;  /* of the detach; written by the worker */
 } Delete;
@@ -47,15 +48,37 @@ to_json (gpointer data G_GNUC_UNUSED)
 
 /* --- plan: who stands on it, and what its checkpoint means --- */
 
+/* A checkpoint has the ID of the backup that it was made with, and serves the copies of that, too. */
+static const char *
+checkpoint_of (const Delete *self)
+{
+  return self->backup->copy_of ? self->backup->copy_of : self->backup->id;
+}
+
+/* Whether another backup holds the same, so that increments can go on standing on that. */
+static bool
+has_twin (const Delete *self, GPtrArray *backups)
+{
+  const char *origin = checkpoint_of (self);
+  for (unsigned i = 0; i < backups->len; i++) {
+    const BkBackupInfo *other = backups->pdata[i];
+    if (strcmp (other->id, self->backup->id) != 0 && (strcmp (other->id, origin) == 0 || g_strcmp0 (other->copy_of, origin) == 0))
+      return true;
+  }
+  return false;
+}
+
 static gboolean
 record_plan (BkJob *job, gpointer data, GError **error)
 {
   Delete *self = data;
   BkCatalog *catalog = bk_job_catalog (job);
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, self->backup->vm, error);
-  if (checkpoints == NULL)
+  g_autoptr (GPtrArray) backups = checkpoints ? bk_catalog_list_backups (catalog, self->backup->vm, NULL, error) : NULL;
+  if (backups == NULL)
     return FALSE;
-  self->folds = bk_checkpoint_folds (checkpoints, self->backup->id);
+  self->keeps_checkpoint = has_twin (self, backups);
+  self->folds = bk_checkpoint_folds (checkpoints, checkpoint_of (self));
   self->children = bk_catalog_children_of_backup (catalog, self->backup->id, error);
   return self->children != NULL;
 }
@@ -106,10 +129,12 @@ work_fold (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, G
 {
   Delete *self = data;
   g_autoptr (GError) failure = NULL;
+  if (self->keeps_checkpoint)
+    return TRUE;
   for (unsigned i = 0; self->vm && i < self->folds->len; i++) {
     BkFold *fold = self->folds->pdata[i];
     if (!bk_backend_checkpoint_delete (bk_vm_backend (self->vm), fold->disk, fold->bitmap, fold->parent, fold->newest, &fold->merged, &failure)) {
-      g_message ("job %s: checkpoint '%s' stays: %s", bk_job_id (job), self->backup->id, failure->message);
+      g_message ("job %s: checkpoint '%s' stays: %s", bk_job_id (job), checkpoint_of (self), failure->message);
       return TRUE;
     }
   }
@@ -121,7 +146,7 @@ static gboolean
 record_fold (BkJob *job, gpointer data, GError **error)
 {
   Delete *self = data;
-  return !self->folded || bk_checkpoint_forget (bk_job_catalog (job), self->backup->vm, self->backup->id, self->folds, error);
+  return !self->folded || bk_checkpoint_forget (bk_job_catalog (job), self->backup->vm, checkpoint_of (self), self->folds, error);
 }
 
 /* --- remove --- */

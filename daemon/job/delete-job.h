@@ -2,7 +2,8 @@
  *
  * The job kind "delete": takes a backup away for good. Younger backups that stand on it are first given a
  * copy of what they need, so that they stay restorable; then the checkpoint's changes are folded into the one
- * before (where the VM can be reached; else the checkpoint stays until it is deleted by hand); then the backup
+ * before (where the VM can be reached; else the checkpoint stays until it is deleted by hand; and where a copy of
+ * the backup is in another repository, it stays for that); then the backup
  * goes, manifest first. Each step may be repeated, so a restart of the daemon just goes on. A backup to a target of its own
  * leaves the catalog, and its files stay. Main thread.
  */

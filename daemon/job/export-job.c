@@ -92,6 +92,10 @@ bk_export_job_backup_request (const BkExportRequest *request)
   wanted->disks = g_strdupv (request->disks);
   wanted->since = g_strdup (request->since);
   wanted->mode = g_strdup ("pull");
+  wanted->quiesce = g_strdup (request->quiesce);
+  wanted->quiesce_mounts = g_strdupv (request->quiesce_mounts);
+  wanted->hook = g_strdup (request->hook);
+  wanted->hook_failure = g_strdup (request->hook_failure);
   return wanted;
 }
 
@@ -326,6 +330,7 @@ bk_export_job_describe (BkJob *job, const BkJobInfo *info, json_object *request,
   shown->point_in_time = info->point_in_time;
   shown->expires_at = asked ? expiry (asked, info->created_at) : 0;
   shown->ended_at = info->ended_at;
+  shown->quiesce = bk_struct_copy (&bk_quiesce_info_struct, info->quiesce);
   shown->error = bk_struct_copy (&bk_problem_struct, info->error);
   if (live)
     add_disks (shown, live->shown);
@@ -343,6 +348,8 @@ progress (BkJob *job, gpointer data)
   Export *export = data;
   BkJobInfo *info = bk_job_info (job);
   bk_backup_progress_update (info, backup->run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, backup);
   info->bytes_total = 0; /* what others read is not known */
   /* Also of one that is taken up again. */
   if (g_strcmp0 (info->step, "ready") == 0 && g_atomic_int_get (&export->ending) == OPEN)
@@ -352,7 +359,7 @@ progress (BkJob *job, gpointer data)
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, record_plan, NULL },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
-  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, NULL },
+  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, bk_backup_undo_snapshot },
   { "export", "preparing", work_export, record_export, NULL },
   { "ready", "running", work_ready, NULL, NULL },
   { "release", "finalizing", work_release, NULL, NULL },

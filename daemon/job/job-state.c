@@ -11,9 +11,9 @@ static const bool transitions[N_STATES][N_STATES] = {
   /*                Qu Pr Ru Pa Fi  Co Pa Fa Ca */
   [QUEUED]     = {  0, 1, 0, 0, 0,  0, 0, 1, 1 },
   [PREPARING]  = {  0, 1, 1, 0, 1,  0, 0, 1, 1 },
-  [RUNNING]    = {  0, 0, 1, 1, 1,  0, 0, 1, 1 },
-  [PAUSED]     = {  0, 0, 1, 0, 1,  0, 0, 1, 1 },
-  [FINALIZING] = {  0, 0, 0, 0, 1,  1, 1, 1, 0 },
+  [RUNNING]    = {  0, 1, 1, 1, 1,  0, 0, 1, 1 },
+  [PAUSED]     = {  0, 1, 1, 0, 1,  0, 0, 1, 1 },
+  [FINALIZING] = {  0, 1, 0, 0, 1,  1, 1, 1, 0 },
   [COMPLETED]  = {  0, 0, 0, 0, 0,  0, 0, 0, 0 },
   [PARTIAL]    = {  0, 0, 0, 0, 0,  0, 0, 0, 0 },
   [FAILED]     = {  0, 0, 0, 0, 0,  0, 0, 0, 0 },

@@ -349,11 +349,16 @@ fail_open_disks (BkJob *job, const char *state)
 }
 
 static void
+tell_undone (BkJob *job)
+{
+  if (job->kind->undone)
+    job->kind->undone (job, job->data);
+}
+
+static void
 end_undone (BkJob *job, bool settled)
 {
   BkJobInfo *info = job->record->info;
-  if (settled && job->kind->undone)
-    job->kind->undone (job, job->data);
   if (bk_job_is_over (job)) {
     end (job, info->state, settled);
     return;
@@ -395,11 +400,52 @@ undo_work (gpointer user_data)
 }
 
 static void
+reset_steps (BkJob *job)
+{
+  GPtrArray *rows = job->record->info->steps;
+  for (unsigned i = 0; i < rows->len; i++) {
+    BkJobStep *row = rows->pdata[i];
+    g_free (row->state);
+    row->state = g_strdup ("waiting");
+    row->started_at = row->ended_at = 0;
+  }
+}
+
+/* The row is that of a job that has just been started. */
+static void
+begin_again (BkJob *job)
+{
+  BkJobInfo *info = job->record->info;
+  g_message ("job %s: begins anew after: %s", info->id, info->error->message);
+  g_clear_pointer (&info->error, bk_problem_free);
+  job->undoing = false;
+  job->partial = false;
+  job->step = 0;
+  reset_steps (job);
+  set_state (job, "preparing");
+  set_step (job, job->kind->steps[0].name);
+  store_or_warn (job);
+  run_step (job);
+}
+
+static bool
+is_worth_another_try (BkJob *job)
+{
+  return job->ok && !job->cancelled && !bk_job_is_over (job) && job->kind->again && job->kind->again (job, job->data);
+}
+
+static void
 undo_done (gpointer user_data)
 {
   g_autoptr (BkJob) job = user_data;
   job->working = false;
-  if (!job->detached)
+  if (job->detached)
+    return;
+  if (job->ok)
+    tell_undone (job);
+  if (is_worth_another_try (job))
+    begin_again (job);
+  else
     end_undone (job, job->ok);
 }
 
@@ -693,6 +739,7 @@ cancel (BkJob *job)
   if (strcmp (job->record->info->state, "queued") == 0) {
     add_step_infos (job);
     set_cancelled (job);
+    tell_undone (job);
     end_undone (job, true);
     return;
   }

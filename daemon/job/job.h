@@ -12,6 +12,9 @@
  *              v
  *       failed | cancelled           (undo runs first; the state says what comes of it at the end)
  *
+ * From preparing, running, paused and finalizing a job may go back to preparing, when all has been undone and its kind
+ * begins anew ("again").
+ *
  * One function of job.c changes the state, against the transition table in job-state.c; the verb table there
  * answers both "may I cancel?" and the actions that the API shows.
  *
@@ -55,6 +58,9 @@ typedef struct {
   /* Main thread: carries out pause, resume or speed at once; NULL = the worker does, by bk_job_next_verb(). */
   void (*verb) (BkJob *job, gpointer data, BkVerb verb, uint64_t value);
   void (*undone) (BkJob *job, gpointer data);          /* main thread, after all undo functions succeeded */
+  /* Main thread, after undone, of a job that has failed: true when it is worth while to begin anew from the first step, and
+   * the data is ready for that. What it says of the failure is to be told by the kind. NULL = never. */
+  bool (*again) (BkJob *job, gpointer data);
   void (*free) (gpointer data);
 } BkJobKind;
 

@@ -36,13 +36,14 @@ usable_image (const Search *search, const BkBackupInfo *backup)
   return usable ? image : NULL;
 }
 
+/* Or a copy of it: that holds the same, in the repository where the increment goes. */
 static const BkBackupInfo *
 backup_of (const Search *search, const BkCheckpointInfo *checkpoint)
 {
   GPtrArray *backups = search->input->backups;
   for (unsigned i = 0; checkpoint->backup_id && i < backups->len; i++) {
     const BkBackupInfo *backup = backups->pdata[i];
-    if (g_strcmp0 (backup->id, checkpoint->backup_id) == 0)
+    if (g_strcmp0 (backup->id, checkpoint->backup_id) == 0 || g_strcmp0 (backup->copy_of, checkpoint->backup_id) == 0)
       return usable_image (search, backup) ? backup : NULL;
   }
   return NULL;

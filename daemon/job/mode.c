@@ -14,6 +14,12 @@ check_pull_target (const BkPlanInput *input, GError **error)
 {
   const BkBackupRequest *request = input->request;
   const char *why = NULL;
+  if (input->dedup && request->compress) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID,
+                 "/compress: repository '%s' is of type dedup and compresses all it takes, at the level it was made with (repo add --compression); leave it out",
+                 input->repository);
+    return FALSE;
+  }
   if (request->target == NULL)
     return TRUE;
   if (request->compress)
@@ -37,7 +43,7 @@ check_pull (const BkPlanInput *input, GError **error)
                  input->vm->no_pull ? input->vm->no_pull : "its QEMU is too old");
     return FALSE;
   }
-  if (input->scratch)
+  if (input->scratch || input->vm->offline)
     return check_pull_target (input, error);
   g_set_error (error, BK_ERROR, BK_ERROR_NO_SPACE, "mode pull keeps old data in scratch space while it reads, and %s",
                input->no_scratch ? input->no_scratch : "there is none");
@@ -72,6 +78,8 @@ why_no_snapshot (const BkPlanInput *input)
 static const char *
 choose_push (const BkPlanInput *input, char **reason)
 {
+  if (input->vm->offline)
+    return g_strcmp0 (input->request->sync, "top") == 0 || asks_for (input, "push-direct") ? "push-direct" : "push";
   if (asks_for (input, "push-direct"))
     return "push-direct";
   /* Which areas its top image holds QEMU before 8.0 does not tell reliably through a snapshot. */
@@ -91,10 +99,9 @@ choose_push (const BkPlanInput *input, char **reason)
 
 /* --- which --- */
 
-const char *
-bk_mode_choose (const BkPlanInput *input, char **reason, GError **error)
+static const char *
+choose (const BkPlanInput *input, char **reason, GError **error)
 {
-  *reason = NULL;
   bool pull = asks_for (input, "pull");
   bool push = asks_for (input, "push") || asks_for (input, "push-direct");
   if (input->dedup && push) {
@@ -110,4 +117,24 @@ bk_mode_choose (const BkPlanInput *input, char **reason, GError **error)
     return NULL;
   }
   return pull || input->dedup || input->export ? choose_pull (input, reason, error) : choose_push (input, reason);
+}
+
+/* Whatever the mode: it says who reads, and from what. A disk that it was given since then is not among them. */
+static char *
+tell_shut_off (const BkVmState *vm, const char *reason)
+{
+  g_autofree char *when = bk_time_format (vm->recorded_at);
+  return g_strdup_printf ("the VM is shut off: the images of the disks that it was seen with at %s are read by a qemu-storage-daemon of ours%s%s", when,
+                          reason ? "; " : "", reason ? reason : "");
+}
+
+const char *
+bk_mode_choose (const BkPlanInput *input, char **reason, GError **error)
+{
+  g_autofree char *why = NULL;
+  *reason = NULL;
+  const char *mode = choose (input, &why, error);
+  if (mode)
+    *reason = input->vm->offline ? tell_shut_off (input->vm, why) : g_steal_pointer (&why);
+  return mode;
 }

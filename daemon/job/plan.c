@@ -150,11 +150,11 @@ find_stale (const BkPlanInput *input, const BkDisk *disk)
   return g_strv_builder_end (stale);
 }
 
-/* On a read-only disk no bitmap can be added, stopped or removed. */
+/* On a read-only disk no bitmap can be added, stopped or removed; and one in memory needs a VM that runs. */
 static void
 plan_checkpoint (const BkPlanInput *input, const BkDisk *disk, BkRunDisk *planned)
 {
-  if (disk->read_only || disk->untracked)
+  if (disk->read_only || disk->untracked || (input->vm->offline && !disk->can_persist))
     return;
   planned->checkpoint = true;
   planned->persistent = disk->can_persist;
@@ -196,10 +196,19 @@ check_can_pull (const BkDisk *disk, GError **error)
   return FALSE;
 }
 
+static gboolean
+check_access (const BkDisk *disk, GError **error)
+{
+  if (disk->no_access)
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' cannot be read while the VM is shut off: %s; leave it out with a list of the other disks, or start the VM",
+                 disk->name, disk->no_access);
+  return disk->no_access == NULL;
+}
+
 static BkRunDisk *
 plan_disk (const BkPlanInput *input, const char *mode, const BkDisk *disk, const BkCheckpointInfo *since, unsigned index, GError **error)
 {
-  if (strcmp (mode, "pull") == 0 && !check_can_pull (disk, error))
+  if (!check_access (disk, error) || (strcmp (mode, "pull") == 0 && !check_can_pull (disk, error)))
     return NULL;
   g_autoptr (BkRunDisk) planned = g_new0 (BkRunDisk, 1);
   planned->name = g_strdup (disk->name);
@@ -209,6 +218,7 @@ plan_disk (const BkPlanInput *input, const char *mode, const BkDisk *disk, const
   planned->node = g_strdup (disk->node);
   planned->format = g_strdup (disk->format);
   planned->file = g_strdup (disk->file);
+  planned->path = input->vm->offline ? g_strdup (disk->path) : NULL;
   planned->size = disk->size;
   planned->state = g_strdup ("planned");
   planned->target_format = g_strdup (input->dedup || input->export ? "raw" : bk_target_format (input->request));
@@ -230,9 +240,10 @@ or_report (const char *action)
 static BkRun *
 new_run (const BkPlanInput *input, const char *mode, unsigned n_disks)
 {
-  bool snapshot = g_strcmp0 (mode, "push-direct") != 0;
+  bool snapshot = g_strcmp0 (mode, "push-direct") != 0 && !input->vm->offline;
   BkRun *run = g_new0 (BkRun, 1);
   run->mode = g_strdup (mode);
+  run->offline = input->vm->offline;
   run->scratch = snapshot ? g_strdup (input->scratch) : NULL;
   run->stops_guest = snapshot && n_disks > 1;
   run->export_folder = bk_run_is_pull (run) ? g_strdup (input->export_folder) : NULL;
@@ -330,7 +341,7 @@ bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, 
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)
-      disk->bitmap = g_strdup_printf ("bkd-%s-cp-%" G_GUINT64_FORMAT, instance, number);
+      disk->bitmap = g_strdup_printf ("bkd-%s-cp-%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, instance, number, disk->index);
     if (!name_target (disk, request, run->disks->len, folder, error))
       return FALSE;
   }

@@ -28,8 +28,11 @@
  * An export is a pull whose disks others read. It is full, but for --since: then it offers the changes since that
  * checkpoint, and is full, with the reason, for a disk where they are not known.
  *
+ * A VM that is shut off (vm->offline) is read from its images: no scratch space is needed, and no guest waits. A disk whose image
+ * cannot be read is INVALID, with the reason.
+ *
  * Each disk gets a new checkpoint, with a bitmap that is persistent where the disk can keep it; a read-only
- * disk gets none. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
+ * disk gets none, nor one of a VM that is shut off where it cannot be persistent. parent_bitmap is the bitmap of the newest committed checkpoint of the disk that still
  * exists, is sound and records. stale_bitmaps are bitmaps of ours (by the checkpoints given, or by name
  * "bkd-INSTANCE-cp-") on the disk that are inconsistent, or that none of the checkpoints knows.
  */
@@ -56,7 +59,7 @@ typedef struct {
  * CONFLICT: not now (BkVmState.obstacle). INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
 BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER" for disks that
+/* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER-INDEX" for disks that
  * shall have one (persistent or not), targets. With a repository, targets are FOLDER/DISK.qcow2 and backing is
  * "../PARENT/DISK.qcow2"; NULL in one of type dedup; else the request's target: one disk: the path, device or URI itself; several:
  * TARGET/DISK.FORMAT, or for an NBD URI the text "{disk}" in it replaced (INVALID when it has none). */

@@ -4,6 +4,7 @@
 #include "backup-manifest.h"
 #include "backup-progress.h"
 #include "backup-target.h"
+#include "cancel.h"
 #include "copies.h"
 #include "fsio.h"
 #include "pull-source.h"
@@ -196,19 +197,6 @@ begin_copies (Pull *pull, GCancellable *cancellable)
   pull->checked_us = g_get_monotonic_time ();
 }
 
-static void
-carry_out_verbs (BkJob *job, Pull *pull)
-{
-  BkVerb verb;
-  uint64_t value;
-  while (bk_job_next_verb (job, &verb, &value)) {
-    if (verb == BK_VERB_SPEED)
-      bk_copies_speed (pull->copies, pull->backup.run->speed = value);
-    else
-      bk_copies_pause (pull->copies, verb == BK_VERB_PAUSE);
-  }
-}
-
 /* What they read is not the point in time any more. */
 static void
 end_lost_copies (Pull *pull)
@@ -268,23 +256,14 @@ note_end (Pull *pull, unsigned number, const GError *failure)
 }
 
 static gboolean
-is_cancelled (GCancellable *cancellable, GError **error)
-{
-  if (!g_cancellable_is_cancelled (cancellable))
-    return FALSE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  return TRUE;
-}
-
-static gboolean
 work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   Pull *pull = data;
   begin_copies (pull, cancellable);
   while (bk_copies_is_busy (pull->copies)) {
     g_autoptr (GError) failure = NULL;
-    carry_out_verbs (job, pull);
-    if (is_cancelled (cancellable, error) || !look_after (pull, error))
+    bk_copies_obey (pull->copies, job);
+    if (!bk_cancel_check (cancellable, error) || !look_after (pull, error))
       return FALSE;
     int number = bk_copies_wait (pull->copies, WAIT_MS, &failure);
     count (pull);
@@ -368,13 +347,27 @@ progress (BkJob *job, gpointer data)
 {
   Pull *pull = data;
   bk_backup_progress_update (bk_job_info (job), pull->backup.run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, &pull->backup);
+}
+
+static bool
+again (BkJob *job, gpointer data)
+{
+  Pull *pull = data;
+  if (!bk_backup_again (job, data))
+    return false;
+  g_clear_pointer (&pull->sinks, g_free);
+  g_clear_pointer (&pull->copied, g_free);
+  pull->n_copies = 0;
+  return true;
 }
 
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
   { "target", "preparing", work_target, record_target, undo_target },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
-  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, NULL },
+  { "snapshot", "preparing", bk_backup_work_snapshot, bk_backup_record_instant, bk_backup_undo_snapshot },
   { "export", "preparing", work_export, NULL, NULL },
   { "copy", "running", work_copy, NULL, undo_copy },
   { "release", "finalizing", work_release, NULL, NULL },
@@ -391,5 +384,6 @@ const BkJobKind bk_pull_job_kind = {
   .to_json = bk_backup_to_json,
   .progress = progress,
   .undone = bk_backup_undone,
+  .again = again,
   .free = pull_free,
 };

@@ -63,10 +63,12 @@ undo_target (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
 }
 
 static gboolean
-work_start (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
+work_start (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 {
   BkBackup *backup = data;
-  return bk_backend_start (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  if (bk_run_is_snapshot (backup->run))
+    return bk_backend_start (bk_vm_backend (backup->vm), backup->run, cancellable, error);
+  return bk_backup_take_instant (job, backup, bk_backend_start, cancellable, error);
 }
 
 /* --- copy --- */
@@ -218,13 +220,15 @@ progress (BkJob *job, gpointer data)
 {
   BkBackup *backup = data;
   bk_backup_progress_update (bk_job_info (job), backup->run, bk_job_is_working (job));
+  if (!bk_job_is_working (job))
+    bk_backup_show_instant (job, backup);
 }
 
 static const BkStep steps[] = {
   { "plan", "preparing", bk_backup_work_plan, bk_backup_record_plan, NULL },
   { "target", "preparing", work_target, NULL, undo_target },
   { "prepare", "preparing", bk_backup_work_prepare, NULL, bk_backup_undo_prepare },
-  { "snapshot", "preparing", bk_backup_work_snapshot, NULL, NULL },
+  { "snapshot", "preparing", bk_backup_work_snapshot, NULL, bk_backup_undo_snapshot },
   { "start", "preparing", work_start, bk_backup_record_instant, NULL },
   { "copy", "running", work_copy, NULL, NULL },
   { "release", "finalizing", work_release, NULL, NULL },
@@ -242,5 +246,6 @@ const BkJobKind bk_push_job_kind = {
   .to_json = bk_backup_to_json,
   .progress = progress,
   .undone = bk_backup_undone,
+  .again = bk_backup_again,
   .free = push_free,
 };

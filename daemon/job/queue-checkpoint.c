@@ -116,7 +116,7 @@ describe (Op *op)
     BkRunDisk *planned = op->run->disks->pdata[i];
     if (!planned->checkpoint)
       continue;
-    planned->bitmap = g_strdup_printf ("bkd-%s-cp-%s", bk_catalog_instance (op->queue->catalog), checkpoint->id);
+    planned->bitmap = g_strdup_printf ("bkd-%s-cp-%s-%u", bk_catalog_instance (op->queue->catalog), checkpoint->id, i);
     BkCheckpointDisk *disk = g_new0 (BkCheckpointDisk, 1);
     disk->name = g_strdup (planned->name);
     disk->bitmap = g_strdup (planned->bitmap);

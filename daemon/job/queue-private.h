@@ -3,7 +3,7 @@
  * Shared by the files of the queue: queue.c (which jobs there are, and which may run), queue-submit.c (new ones), queue-export.c (exports),
  * queue-repository.c (new ones that work on repositories alone, and
  * what is done to backups at once), queue-recover.c (those that an earlier daemon left), queue-checkpoint.c (checkpoints
- * without a backup).
+ * without a backup), queue-hold.c (what uses backups without being a job).
  */
 #pragma once
 
@@ -17,6 +17,12 @@ typedef struct {
   BkClaims *claims;
 } BkQueueEntry;
 
+struct BkQueueHold {
+  BkQueue *queue;
+  BkClaims *claims;
+  char *why;
+};
+
 struct BkQueue {
   BkCatalog *catalog;
   BkVmRegistry *vms;
@@ -26,9 +32,13 @@ struct BkQueue {
   char *scratch;
   uint64_t scratch_reserve;
   char *exports;
+  unsigned freeze_limit_ms;
+  char *hooks_dir;
+  unsigned hook_seconds;
   uint64_t trash_seconds;
   GPtrArray *entries;   /* BkQueueEntry: every job that is not over and settled, oldest first */
   GPtrArray *short_ops; /* BkClaims of checkpoint operations under way; not owned */
+  GPtrArray *holds;     /* BkQueueHold; not owned */
   unsigned pending;     /* asynchronous calls that hold a pointer to us */
   bool stopping;
   unsigned settle_timer;   /* an undo that failed is tried again */
@@ -36,6 +46,8 @@ struct BkQueue {
 };
 
 /* CONFLICT when @claims meets a job's or an operation's. */
+gboolean bk_queue_check_jobs (BkQueue *queue, const BkClaims *claims, GError **error);
+/* Or a hold. */
 gboolean bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error);
 
 /* INVALID for what is no job ID, CONFLICT for one that is taken. @id may be NULL. */
@@ -83,7 +95,8 @@ gpointer bk_queue_delete_data (BkQueue *queue, const BkBackupInfo *backup, GErro
 /* Data and claims of the kinds that work on repositories alone, by the request; NULL as the submit functions fail. */
 gpointer bk_queue_verify_data (BkQueue *queue, const BkVerifyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
 gpointer bk_queue_gc_data (BkQueue *queue, const BkGcRequest *request, BkClaims **claims, GError **error);
-gpointer bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error);
+/* @id: of the copy; NULL = a new one. */
+gpointer bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, const char *id, BkBackupInfo **backup, BkClaims **claims, GError **error);
 
 /* Finishes what an earlier attempt to make or to delete a checkpoint of @vm has left half done. */
 void bk_queue_settle_checkpoints (BkQueue *queue, const char *vm);

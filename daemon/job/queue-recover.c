@@ -76,6 +76,8 @@ revive_verify (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
 {
   g_autoptr (BkBackupInfo) backup = NULL;
   g_autoptr (BkVerifyRequest) request = bk_struct_from_json_lax (&bk_verify_request_struct, record->request, error);
+  if (request)
+    request->speed = record->info->speed; /* it may have been changed */
   revived->kind = &bk_verify_job_kind;
   revived->data = request ? bk_queue_verify_data (queue, request, &backup, &revived->claims, error) : NULL;
   return revived->data != NULL;
@@ -96,7 +98,7 @@ revive_copy (BkQueue *queue, const BkJobRecord *record, Revived *revived, GError
   g_autoptr (BkBackupInfo) backup = NULL;
   g_autoptr (BkCopyRequest) request = bk_struct_from_json_lax (&bk_copy_request_struct, record->request, error);
   revived->kind = &bk_copy_job_kind;
-  revived->data = request ? bk_queue_copy_data (queue, request, &backup, &revived->claims, error) : NULL;
+  revived->data = request ? bk_queue_copy_data (queue, request, record->info->backup_id, &backup, &revived->claims, error) : NULL;
   return revived->data != NULL;
 }
 

@@ -60,7 +60,7 @@ bk_queue_verify_data (BkQueue *queue, const BkVerifyRequest *request, BkBackupIn
   const char *repository = found ? found->repository : request->repository;
   *claims = bk_claims_new ();
   claim_packs (*claims, repository, false);
-  gpointer data = bk_verify_job_data_new (store, repository, found);
+  gpointer data = bk_verify_job_data_new (store, repository, found, request->speed);
   *backup = g_steal_pointer (&found);
   return data;
 }
@@ -85,6 +85,7 @@ bk_queue_submit_verify (BkQueue *queue, const BkVerifyRequest *request, GError *
     return NULL;
   BkJobRecord *record = bk_queue_record_new (request->id, "verify", backup ? backup->vm : NULL, bk_struct_to_json (&bk_verify_request_struct, request));
   set_subject (record, backup, backup ? backup->repository : request->repository);
+  record->info->speed = request->speed;
   return bk_queue_admit (queue, record, &bk_verify_job_kind, data, claims, error);
 }
 
@@ -117,51 +118,79 @@ bk_queue_submit_gc (BkQueue *queue, const BkGcRequest *request, GError **error)
 
 /* --- copy --- */
 
-/* The other backups of the VM that @from has, newest first. */
-static GStrv
-find_candidates (BkQueue *queue, const BkBackupInfo *backup, GError **error)
+/* A copy and its original, and two copies of one, hold the same. */
+static const char *
+origin_of (const BkBackupInfo *backup)
 {
-  g_autoptr (GPtrArray) backups = bk_catalog_list_backups (queue->catalog, backup->vm, backup->repository, error);
-  g_autoptr (GStrvBuilder) candidates = g_strv_builder_new ();
-  if (backups == NULL)
+  return backup->copy_of ? backup->copy_of : backup->id;
+}
+
+static const BkBackupInfo *
+find_of_origin (GPtrArray *backups, const char *origin)
+{
+  for (unsigned i = 0; i < backups->len; i++)
+    if (strcmp (origin_of (backups->pdata[i]), origin) == 0)
+      return backups->pdata[i];
+  return NULL;
+}
+
+/* The other backups of the VM that both repositories have, newest first. */
+static GPtrArray *
+find_pairs (BkQueue *queue, const BkBackupInfo *backup, const char *to, GError **error)
+{
+  g_autoptr (GPtrArray) here = bk_catalog_list_backups (queue->catalog, backup->vm, backup->repository, error);
+  g_autoptr (GPtrArray) there = here ? bk_catalog_list_backups (queue->catalog, backup->vm, to, error) : NULL;
+  if (there == NULL)
     return NULL;
-  for (unsigned i = backups->len; i-- > 0;) {
-    const BkBackupInfo *other = backups->pdata[i];
-    if (strcmp (other->id, backup->id) != 0)
-      g_strv_builder_add (candidates, other->id);
+  GPtrArray *pairs = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_copy_pair_free);
+  for (unsigned i = here->len; i-- > 0;) {
+    const BkBackupInfo *other = here->pdata[i];
+    const BkBackupInfo *twin = strcmp (other->id, backup->id) == 0 ? NULL : find_of_origin (there, origin_of (other));
+    if (twin == NULL)
+      continue;
+    BkCopyPair *pair = g_new0 (BkCopyPair, 1);
+    pair->here = g_strdup (other->id);
+    pair->there = g_strdup (twin->id);
+    g_ptr_array_add (pairs, pair);
   }
-  return g_strv_builder_end (candidates);
+  return pairs;
 }
 
 gpointer
-bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, BkBackupInfo **backup, BkClaims **claims, GError **error)
+bk_queue_copy_data (BkQueue *queue, const BkCopyRequest *request, const char *id, BkBackupInfo **backup, BkClaims **claims, GError **error)
 {
   g_autoptr (BkBackupInfo) found = bk_catalog_get_backup (queue->catalog, request->backup, error);
   g_autoptr (BkStore) from = found ? open_dedup_of (queue, found, "copy", error) : NULL;
   g_autoptr (BkStore) to = from ? open_dedup (queue, request->to, "copy", error) : NULL;
-  g_auto (GStrv) candidates = to ? find_candidates (queue, found, error) : NULL;
-  if (candidates == NULL)
+  if (to == NULL)
     return NULL;
   if (strcmp (found->repository, request->to) == 0) {
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/to: backup '%s' is in repository '%s'; name another", found->id, request->to);
     return NULL;
   }
+  GPtrArray *pairs = find_pairs (queue, found, request->to, error);
+  if (pairs == NULL)
+    return NULL;
   *claims = bk_claims_new ();
-  bk_claims_add_refusing (*claims, "copy of backup '%s' in repository '%s'", found->id, request->to);
+  bk_claims_add_refusing (*claims, "copy of backup '%s' in repository '%s'", origin_of (found), request->to);
   bk_claims_add_waiting (*claims, false, "chain of VM '%s'", found->vm);
-  gpointer data = bk_copy_job_data_new (from, to, found, (const char *const *)candidates);
+  gpointer data = bk_copy_job_data_new (from, to, request->to, found, pairs, id);
   *backup = g_steal_pointer (&found);
   return data;
 }
 
+/* Neither the original, nor a copy of it. One in the trash does not count: it may go any time. */
 static gboolean
 check_not_there (BkQueue *queue, const BkCopyRequest *request, const BkBackupInfo *backup, GError **error)
 {
-  g_autoptr (BkStore) to = bk_repository_registry_open (queue->repositories, request->to, error);
-  if (to && !bk_store_has (to, backup->vm, backup->id))
+  g_autoptr (GPtrArray) there = bk_catalog_list_backups (queue->catalog, backup->vm, request->to, error);
+  const BkBackupInfo *twin = there ? find_of_origin (there, origin_of (backup)) : NULL;
+  if (there && twin == NULL)
     return TRUE;
-  if (to)
-    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "repository '%s' has backup '%s' already", request->to, backup->id);
+  if (twin && twin->copy_of)
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "repository '%s' has a copy of backup '%s' already: '%s'", request->to, twin->copy_of, twin->id);
+  else if (twin)
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "repository '%s' has backup '%s' already, of which '%s' is a copy", request->to, twin->id, backup->id);
   return FALSE;
 }
 
@@ -172,16 +201,20 @@ bk_queue_submit_copy (BkQueue *queue, const BkCopyRequest *request, GError **err
   BkClaims *claims = NULL;
   if (!bk_queue_check_new_id (queue, request->id, error))
     return NULL;
-  gpointer data = bk_queue_copy_data (queue, request, &backup, &claims, error);
-  if (data == NULL)
-    return NULL;
-  if (!check_not_there (queue, request, backup, error)) {
-    bk_copy_job_kind.free (data);
-    bk_claims_free (claims);
+  BkJobRecord *record = bk_queue_record_new (request->id, "copy", NULL, bk_struct_to_json (&bk_copy_request_struct, request));
+  /* One ID for job and copy, as for a backup. */
+  gpointer data = bk_queue_copy_data (queue, request, request->id ? NULL : record->info->id, &backup, &claims, error);
+  if (data == NULL || !check_not_there (queue, request, backup, error)) {
+    g_clear_pointer (&data, bk_copy_job_kind.free);
+    g_clear_pointer (&claims, bk_claims_free);
+    bk_job_record_free (record);
     return NULL;
   }
-  BkJobRecord *record = bk_queue_record_new (request->id, "copy", backup->vm, bk_struct_to_json (&bk_copy_request_struct, request));
-  set_subject (record, backup, request->to);
+  record->info->vm = g_strdup (backup->vm);
+  record->info->repository = g_strdup (request->to);
+  record->info->backup_id = g_strdup (bk_copy_job_id (data));
+  record->info->speed = request->speed;
+  record->info->disks = bk_copy_job_disks (data);
   return bk_queue_admit (queue, record, &bk_copy_job_kind, data, claims, error);
 }
 

@@ -124,7 +124,8 @@ bk_queue_backup_context (BkQueue *queue, BkVm *vm, bool export)
     bool of_vm = bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
     settling |= of_vm && (bk_queue_entry_is_unsettled (entry) || bk_backend_has_one_job (bk_vm_backend (vm)));
   }
-  return (BkBackupContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, queue->exports, export, settling };
+  return (BkBackupContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, queue->exports, export, settling,
+                              queue->freeze_limit_ms, queue->hooks_dir, queue->hook_seconds };
 }
 
 /* A disk that a job has in hand must be reported as that, not as a disk with strange nodes on it. */

@@ -7,6 +7,8 @@
 
 #define DEFAULT_MAX_RUNNING 16
 #define DEFAULT_RESERVE (1ull << 30)
+#define DEFAULT_FREEZE_SECONDS 10
+#define DEFAULT_HOOK_SECONDS 60
 /* Between two attempts to undo a job in a VM that is there: QEMU may have been busy, or refused for once. */
 #define SETTLE_FIRST 2
 #define SETTLE_LAST 300
@@ -23,7 +25,7 @@ entry_free (gpointer data)
 /* --- who is in the way --- */
 
 gboolean
-bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+bk_queue_check_jobs (BkQueue *queue, const BkClaims *claims, GError **error)
 {
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
@@ -39,6 +41,22 @@ bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
     if (key == NULL)
       continue;
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%s is in use by a checkpoint being made or deleted; try again", key);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+bk_queue_check_claims (BkQueue *queue, const BkClaims *claims, GError **error)
+{
+  if (!bk_queue_check_jobs (queue, claims, error))
+    return FALSE;
+  for (unsigned i = 0; i < queue->holds->len; i++) {
+    const BkQueueHold *hold = queue->holds->pdata[i];
+    const char *key = bk_claims_refused (claims, hold->claims);
+    if (key == NULL)
+      continue;
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%s is in use: %s", key, hold->why);
     return FALSE;
   }
   return TRUE;
@@ -188,12 +206,13 @@ static void
 on_vm (BkVm *vm, BkLink link, const char *event, gpointer user_data)
 {
   BkQueue *queue = user_data;
-  for (unsigned i = 0; link == BK_LINK_READY && i < queue->entries->len; i++) {
+  bool there = link == BK_LINK_READY || g_strcmp0 (event, BK_VM_SHUT_OFF) == 0;
+  for (unsigned i = 0; there && i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
     if (bk_queue_entry_is_of_vm (entry, bk_vm_name (vm)) && bk_job_is_over (entry->job))
       bk_job_settle (entry->job);
   }
-  if (link == BK_LINK_READY && event == NULL)
+  if (there && (event == NULL || link == BK_LINK_DOWN))
     bk_queue_settle_checkpoints (queue, bk_vm_name (vm));
 }
 
@@ -209,10 +228,14 @@ bk_queue_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repos
   queue->max_running = options->max_running ? options->max_running : DEFAULT_MAX_RUNNING;
   queue->scratch = g_strdup (options->scratch);
   queue->exports = g_strdup (options->exports);
+  queue->hooks_dir = g_strdup (options->hooks_dir);
+  queue->hook_seconds = options->hook_seconds ? options->hook_seconds : DEFAULT_HOOK_SECONDS;
+  queue->freeze_limit_ms = (options->freeze_seconds ? options->freeze_seconds : DEFAULT_FREEZE_SECONDS) * 1000;
   queue->scratch_reserve = options->scratch_reserve ? options->scratch_reserve : DEFAULT_RESERVE;
   queue->trash_seconds = options->trash_seconds ? options->trash_seconds : BK_REPOSITORY_GRACE_SECONDS;
   queue->entries = g_ptr_array_new_with_free_func (entry_free);
   queue->short_ops = g_ptr_array_new ();
+  queue->holds = g_ptr_array_new ();
   queue->settle_seconds = SETTLE_FIRST;
   bk_vm_registry_set_notify (vms, on_vm, queue);
   return queue;
@@ -239,8 +262,11 @@ bk_queue_free (BkQueue *queue)
     g_main_context_iteration (NULL, TRUE);
   g_ptr_array_unref (queue->entries);
   g_ptr_array_unref (queue->short_ops);
+  g_assert (queue->holds->len == 0);
+  g_ptr_array_unref (queue->holds);
   g_free (queue->scratch);
   g_free (queue->exports);
+  g_free (queue->hooks_dir);
   g_free (queue);
 }
 

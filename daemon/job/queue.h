@@ -22,6 +22,9 @@ typedef struct {
   const char *scratch;  /* folder for scratch files; made when missing */
   uint64_t scratch_reserve; /* bytes that must stay free there; below it a snapshot push is given up; 0 = 1 GiB */
   const char *exports;      /* folder for sockets of exports, with a short path; made when missing */
+  unsigned freeze_seconds;  /* how long a guest stays frozen at most; 0 = 10 */
+  const char *hooks_dir;    /* folder of programs that jobs may name; NULL = none */
+  unsigned hook_seconds;    /* how long one may run; 0 = 60 */
   uint64_t trash_seconds;   /* how long a deleted backup of a dedup repository can be had back; 0 = 7 days */
 } BkQueueOptions;
 
@@ -96,6 +99,15 @@ BkCheckpointInfo *bk_queue_create_checkpoint_finish (BkQueue *queue, GAsyncResul
 /* CONFLICT while a job uses its disks. Later checkpoints take over its changes. */
 void bk_queue_delete_checkpoint_async (BkQueue *queue, const char *id, GAsyncReadyCallback callback, gpointer user_data);
 gboolean bk_queue_delete_checkpoint_finish (BkQueue *queue, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* --- what reads a backup without being a job --- */
+typedef struct BkQueueHold BkQueueHold;
+/* As long as it lasts, no backup is deleted that the image of @disk in @backup stands on: that is CONFLICT, and ends with @why,
+ * which says what to do. In a dedup repository nothing stands on anything, and nothing is held: gc leaves what others read.
+ * CONFLICT: a job has one of them in hand. (transfer full) */
+BkQueueHold *bk_queue_hold_disk (BkQueue *queue, const BkBackupInfo *backup, const char *disk, const char *why, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Before the queue itself goes. */
+void bk_queue_hold_free (BkQueueHold *hold);
 
 /* --- things that need to know of jobs --- */
 /* IDs of unfinished jobs of @vm; (transfer full). */

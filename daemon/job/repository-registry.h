@@ -23,7 +23,7 @@ gboolean bk_repository_registry_load (BkRepositoryRegistry *registry, const char
  * like, and the file with the secret. Makes the folder, or takes over an existing repository with the backups in it.
  * INVALID, CONFLICT, DENIED. */
 gboolean bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryInfo *repository, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* NOT_FOUND. The backups on disk stay as they are; copies of them in other repositories take their place in the catalog. */
+/* NOT_FOUND. The backups on disk stay as they are; those of the same ID in other repositories take their place in the catalog. */
 gboolean bk_repository_registry_remove (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* BkRepositoryInfo, by name; (transfer full). */
 GPtrArray *bk_repository_registry_list (BkRepositoryRegistry *registry);
@@ -32,7 +32,8 @@ BkRepositoryInfo *bk_repository_registry_info (BkRepositoryRegistry *registry, c
 /* Likewise, with what takes a walk over all of it: sizes, ratios, what gc would free. NOT_FOUND. */
 void bk_repository_registry_examine_async (BkRepositoryRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data);
 BkRepositoryInfo *bk_repository_registry_examine_finish (BkRepositoryRegistry *registry, GAsyncResult *result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* A backup is listed once, and that one has gone: a copy of it in another repository takes its place. */
+/* That one has gone. An ID is listed once: where the folder of a repository was copied, and both are there, a backup of the same
+ * ID in the other one takes its place. */
 void bk_repository_registry_replace_backup (BkRepositoryRegistry *registry, const char *vm, const char *backup);
 /* (transfer full). @name NULL = "default". NOT_FOUND, UNREACHABLE; DENIED when its secret is missing or wrong. */
 BkStore *bk_repository_registry_open (BkRepositoryRegistry *registry, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "restore-job.h"
 
+#include "cancel.h"
 #include "copies.h"
 #include "define-domain.h"
 #include "fsio.h"
@@ -22,6 +23,7 @@ typedef struct {
   char *output;
   char *temporary;
   uint64_t size;
+  bool is_new; /* nothing was at the output before */
   /* written by the worker, read by the main thread */
   uint64_t done;
   int state; /* DiskState */
@@ -244,9 +246,10 @@ work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   if (restore->disks->len > 1 && !bk_fsio_make_folder (restore->request->output, error))
     return FALSE;
   for (unsigned i = 0; i < restore->disks->len; i++) {
-    const RestoreDisk *disk = restore->disks->pdata[i];
+    RestoreDisk *disk = restore->disks->pdata[i];
     if (!bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error))
       return FALSE;
+    disk->is_new = bk_output_kind (disk->output) == BK_OUTPUT_FILE && !g_file_test (disk->output, G_FILE_TEST_EXISTS);
   }
   return TRUE;
 }
@@ -300,29 +303,7 @@ begin_copy (Restore *restore, BkCopies *copies, RestoreDisk *disk, GError **erro
   return TRUE;
 }
 
-static void
-carry_out_verbs (BkJob *job, BkCopies *copies)
-{
-  BkVerb verb;
-  uint64_t value;
-  while (bk_job_next_verb (job, &verb, &value)) {
-    if (verb == BK_VERB_SPEED)
-      bk_copies_speed (copies, value);
-    else
-      bk_copies_pause (copies, verb == BK_VERB_PAUSE);
-  }
-}
-
-static gboolean
-is_cancelled (GCancellable *cancellable, GError **error)
-{
-  if (!g_cancellable_is_cancelled (cancellable))
-    return FALSE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  return TRUE;
-}
-
-/* All disks, or none: the first that fails ends the others. */
+/* The first that fails ends the others. */
 static gboolean
 wait_for_one (Restore *restore, BkCopies *copies, GError **error)
 {
@@ -351,8 +332,8 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
     if (!begin_copy (restore, copies, restore->disks->pdata[i], error))
       return FALSE;
   while (bk_copies_is_busy (copies) && failure == NULL) {
-    carry_out_verbs (job, copies);
-    if (!is_cancelled (cancellable, &failure) && !wait_for_one (restore, copies, &failure))
+    bk_copies_obey (copies, job);
+    if (!bk_cancel_check (cancellable, &failure) || !wait_for_one (restore, copies, &failure))
       break;
   }
   if (failure)
@@ -362,13 +343,17 @@ work_copy (BkJob *job, gpointer data, GCancellable *cancellable, GError **error)
 
 /* --- both --- */
 
+/* All disks, or none: those that are complete go, too, where there was nothing before. */
 static gboolean
 undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
 {
   Restore *restore = data;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     const RestoreDisk *disk = restore->disks->pdata[i];
+    bool complete = g_atomic_int_get (&disk->state) == COMPLETED;
     if (bk_output_kind (disk->output) == BK_OUTPUT_FILE && !bk_fsio_remove (disk->temporary, error))
+      return FALSE;
+    if (complete && disk->is_new && !bk_fsio_remove (disk->output, error))
       return FALSE;
   }
   return TRUE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "serve-process.h"
 
-#include <gio/gunixsocketaddress.h>
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -31,6 +31,7 @@ bk_serve_address_clear (BkServeAddress *address)
 {
   g_clear_pointer (&address->socket, g_free);
   g_clear_pointer (&address->host, g_free);
+  g_clear_pointer (&address->pid_file, g_free);
 }
 
 static gboolean
@@ -87,7 +88,7 @@ init_tcp (BkServeAddress *address, const char *listen, GError **error)
 gboolean
 bk_serve_address_init (BkServeAddress *address, const char *listen, const char *socket, GError **error)
 {
-  *address = (BkServeAddress){ 0 };
+  *address = (BkServeAddress){ .pid_file = g_strconcat (socket, ".pid", NULL) };
   if (listen == NULL || strcmp (listen, "unix") == 0)
     return init_unix (address, socket, error);
   if (g_str_has_prefix (listen, "tcp:"))
@@ -145,6 +146,7 @@ bk_serve_command_dedup (const BkServeAddress *address, const BkRepositoryInfo *k
   add (words, "--readonly");
   add (words, "--exit-with-parent");
   add (words, "--export-name=%s", disk);
+  add (words, "--pidfile=%s", address->pid_file);
   if (address->socket)
     add (words, "--unix=%s", address->socket);
   else {
@@ -173,6 +175,7 @@ bk_serve_command_image (const BkServeAddress *address, const char *image, const 
   add (words, "--shared=16");
   add (words, "--format=qcow2");
   add (words, "--export-name=%s", export_name);
+  add (words, "--pid-file=%s", address->pid_file);
   if (address->socket)
     add (words, "--socket=%s", address->socket);
   else {
@@ -208,13 +211,13 @@ last_words (GSubprocess *child)
   return g_strdup (line[0] ? line : "it has ended without a word");
 }
 
+/* That somebody can be connected to at its address proves nothing: it may be another program. */
 static bool
-accepts (const BkServeAddress *address)
+listens (const BkServeProcess *process)
 {
-  g_autoptr (GSocketAddress) where =
-      address->socket ? g_unix_socket_address_new (address->socket) : g_inet_socket_address_new_from_string (address->host, address->port);
-  g_autoptr (GSocket) socket = where ? g_socket_new (g_socket_address_get_family (where), G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, NULL) : NULL;
-  return socket && g_socket_connect (socket, where, NULL, NULL);
+  g_autofree char *text = NULL;
+  const char *id = g_subprocess_get_identifier (process->child);
+  return id && g_file_get_contents (process->address.pid_file, &text, NULL, NULL) && strcmp (g_strchomp (text), id) == 0;
 }
 
 static gboolean
@@ -223,7 +226,7 @@ on_poll (gpointer user_data)
   BkServeProcess *process = user_data;
   g_autoptr (GError) error = NULL;
   bool late = g_get_monotonic_time () > process->deadline;
-  if (!accepts (&process->address) && !late)
+  if (!listens (process) && !late)
     return G_SOURCE_CONTINUE;
   process->timer = 0;
   process->is_ready = !late;
@@ -248,7 +251,8 @@ on_child_ended (GObject *source, GAsyncResult *result, gpointer user_data)
     process->ended (words, process->user_data);
     return;
   }
-  g_set_error (&error, BK_ERROR, BK_ERROR_FAILED, "the server could not be started: %s", words);
+  bool taken = strstr (words, g_strerror (EADDRINUSE)) != NULL;
+  g_set_error (&error, BK_ERROR, taken ? BK_ERROR_CONFLICT : BK_ERROR_FAILED, "the server could not be started: %s", words);
   process->ready (error, process->user_data);
 }
 
@@ -266,7 +270,7 @@ bk_serve_process_new (GStrv command, const BkServeAddress *address, BkServeReady
   BkServeProcess *process = g_new0 (BkServeProcess, 1);
   process->child = child;
   process->over = g_cancellable_new ();
-  process->address = (BkServeAddress){ g_strdup (address->socket), g_strdup (address->host), address->port };
+  process->address = (BkServeAddress){ g_strdup (address->socket), g_strdup (address->host), address->port, g_strdup (address->pid_file) };
   process->ready = ready;
   process->ended = ended;
   process->user_data = user_data;
@@ -286,6 +290,7 @@ bk_serve_process_free (BkServeProcess *process)
     g_debug ("a server is gone already");
   if (process->address.socket)
     unlink (process->address.socket);
+  unlink (process->address.pid_file);
   bk_serve_address_clear (&process->address);
   g_object_unref (process->child);
   g_object_unref (process->over);

@@ -14,9 +14,11 @@ typedef struct {
   char *socket;  /* unix, or NULL */
   char *host;    /* TCP */
   uint16_t port; /* never 0 */
+  char *pid_file; /* the server writes its process's ID there once it listens */
 } BkServeAddress;
 void bk_serve_address_clear (BkServeAddress *address);
-/* @listen: NULL or "unix": @socket; "tcp:HOST:PORT": HOST must be a loopback address; port 0 = a free one. INVALID, CONFLICT. */
+/* @listen: NULL or "unix": @socket; "tcp:HOST:PORT": HOST must be a loopback address; port 0 = one that is free now. @socket also names
+ * the file of the ID. INVALID, CONFLICT. */
 gboolean bk_serve_address_init (BkServeAddress *address, const char *listen, const char *socket, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* As nbdinfo takes it: (transfer full). */
 char *bk_serve_address_uri (const BkServeAddress *address, const char *export_name);
@@ -25,7 +27,8 @@ char *bk_serve_address_uri (const BkServeAddress *address, const char *export_na
 GStrv bk_serve_command_dedup (const BkServeAddress *address, const BkRepositoryInfo *kept, const char *backup, const char *disk);
 GStrv bk_serve_command_image (const BkServeAddress *address, const char *image, const char *export_name);
 
-/* @ready: called once, with NULL when clients can connect, or why it never will be (then the process is over). @ended: after a
+/* @ready: called once, with NULL when clients can connect, or why it never will be (then the process is over): CONFLICT when another
+ * program has taken the address meanwhile. @ended: after a
  * good ready, when the process has ended of its own accord. Not called any more after free. FAILED when it cannot be started. */
 typedef void (*BkServeReady) (const GError *error, gpointer user_data);
 typedef void (*BkServeEnded) (const char *last_words, gpointer user_data);

@@ -9,18 +9,24 @@
 
 /* Each is a process; who needs more has forgotten to stop some. */
 #define MAX_SERVES 64
+/* A port that was free is taken by another program before the server has it: that is tried so often. */
+#define PORT_TRIES 5
 
 typedef struct {
   BkServeRegistry *registry;
   BkServeInfo *info;
-  char *vm;
+  BkBackupInfo *backup;
+  char *listen; /* as it was asked for */
+  BkQueueHold *hold;
   BkServeProcess *process;
+  unsigned tries;
   GTask *start; /* until it is ready */
 } Serve;
 
 struct BkServeRegistry {
   BkCatalog *catalog;
   BkRepositoryRegistry *repositories;
+  BkQueue *queue;
   BkEventRing *events;
   char *folder;
   GPtrArray *serves; /* Serve, oldest first */
@@ -31,20 +37,23 @@ serve_free (gpointer data)
 {
   Serve *serve = data;
   g_clear_pointer (&serve->process, bk_serve_process_free);
+  g_clear_pointer (&serve->hold, bk_queue_hold_free);
   if (serve->start)
     g_task_return_new_error (serve->start, BK_ERROR, BK_ERROR_UNREACHABLE, "the daemon is stopping");
   g_clear_object (&serve->start);
   bk_serve_info_free (serve->info);
-  g_free (serve->vm);
+  bk_backup_info_free (serve->backup);
+  g_free (serve->listen);
   g_free (serve);
 }
 
 BkServeRegistry *
-bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories, BkEventRing *events, const char *folder)
+bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories, BkQueue *queue, BkEventRing *events, const char *folder)
 {
   BkServeRegistry *registry = g_new0 (BkServeRegistry, 1);
   registry->catalog = catalog;
   registry->repositories = repositories;
+  registry->queue = queue;
   registry->events = events;
   registry->folder = g_canonicalize_filename (folder, NULL);
   registry->serves = g_ptr_array_new_with_free_func (serve_free);
@@ -62,7 +71,7 @@ bk_serve_registry_free (BkServeRegistry *registry)
 static void
 publish (const Serve *serve)
 {
-  bk_event_ring_publish (serve->registry->events, "serve", serve->vm, NULL, bk_struct_to_json (&bk_serve_info_struct, serve->info));
+  bk_event_ring_publish (serve->registry->events, "serve", serve->backup->vm, NULL, bk_struct_to_json (&bk_serve_info_struct, serve->info));
 }
 
 /* --- what is to be served --- */
@@ -110,10 +119,26 @@ forget (Serve *serve)
   g_ptr_array_remove (serve->registry->serves, serve);
 }
 
+static gboolean start_process (Serve *serve, GError **error);
+
+/* Another port may be had, when any would do. */
+static bool
+try_again (Serve *serve, const GError *why)
+{
+  g_autoptr (GError) error = NULL;
+  if (!g_error_matches (why, BK_ERROR, BK_ERROR_CONFLICT) || serve->tries >= PORT_TRIES || !g_str_has_suffix (serve->listen, ":0"))
+    return false;
+  g_message ("disk '%s' of backup '%s' is served on another port: %s", serve->info->disk, serve->info->backup, why->message);
+  g_clear_pointer (&serve->process, bk_serve_process_free);
+  return start_process (serve, &error);
+}
+
 static void
 on_ready (const GError *error, gpointer user_data)
 {
   Serve *serve = user_data;
+  if (error && try_again (serve, error))
+    return;
   g_autoptr (GTask) task = g_steal_pointer (&serve->start);
   if (error) {
     g_task_return_error (task, g_error_copy (error));
@@ -133,17 +158,57 @@ on_ended (const char *last_words, gpointer user_data)
   forget (serve);
 }
 
+static gboolean
+start_process_at (Serve *serve, const BkServeAddress *address, GError **error)
+{
+  const BkBackupDisk *disk = find_disk (serve->backup, serve->info->disk, error);
+  g_auto (GStrv) command = disk ? make_command (serve->registry, serve->backup, disk, address, error) : NULL;
+  serve->process = command ? bk_serve_process_new (command, address, on_ready, on_ended, serve, error) : NULL;
+  g_free (serve->info->uri);
+  serve->info->uri = bk_serve_address_uri (address, serve->info->disk);
+  return serve->process != NULL;
+}
+
+static gboolean
+start_process (Serve *serve, GError **error)
+{
+  BkServeAddress address = { 0 };
+  g_autofree char *socket = g_build_filename (serve->registry->folder, serve->info->id, NULL);
+  serve->tries++;
+  gboolean ok = bk_serve_address_init (&address, serve->listen, socket, error) && start_process_at (serve, &address, error);
+  bk_serve_address_clear (&address);
+  return ok;
+}
+
 static BkServeInfo *
-make_info (const BkBackupInfo *backup, const BkBackupDisk *disk, char *id, const BkServeAddress *address)
+make_info (const BkBackupInfo *backup, const BkBackupDisk *disk)
 {
   BkServeInfo *info = g_new0 (BkServeInfo, 1);
-  info->id = id;
+  info->id = bk_ulid_new ();
   info->backup = g_strdup (backup->id);
   info->disk = g_strdup (disk->name);
-  info->uri = bk_serve_address_uri (address, disk->name);
   info->size = disk->size;
   info->created_at = g_get_real_time ();
   return info;
+}
+
+/* Nothing is deleted any more that it reads. */
+static gboolean
+hold (Serve *serve, GError **error)
+{
+  const BkServeInfo *info = serve->info;
+  g_autofree char *why = g_strdup_printf ("disk '%s' of backup '%s' is served; stop that first: backupctl serve stop %s", info->disk, info->backup, info->id);
+  serve->hold = bk_queue_hold_disk (serve->registry->queue, serve->backup, info->disk, why, error);
+  return serve->hold != NULL;
+}
+
+static gboolean
+check_room (BkServeRegistry *registry, GError **error)
+{
+  if (registry->serves->len < MAX_SERVES)
+    return bk_fsio_make_folder (registry->folder, error);
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%d disks are served already; stop some: backupctl serve list", MAX_SERVES);
+  return FALSE;
 }
 
 static gboolean
@@ -151,32 +216,20 @@ launch (BkServeRegistry *registry, const BkServeRequest *request, GTask *task, G
 {
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (registry->catalog, request->backup, error);
   const BkBackupDisk *disk = backup ? find_disk (backup, request->disk, error) : NULL;
-  if (disk == NULL || !bk_fsio_make_folder (registry->folder, error))
+  if (disk == NULL || !check_room (registry, error))
     return FALSE;
-  if (registry->serves->len >= MAX_SERVES) {
-    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "%d disks are served already; stop some: backupctl serve list", MAX_SERVES);
-    return FALSE;
-  }
-  BkServeAddress address = { 0 };
-  g_autofree char *id = bk_ulid_new ();
-  g_autofree char *socket = g_build_filename (registry->folder, id, NULL);
-  gboolean ok = bk_serve_address_init (&address, request->listen, socket, error);
-  g_auto (GStrv) command = ok ? make_command (registry, backup, disk, &address, error) : NULL;
-  if (command) {
-    Serve *serve = g_new0 (Serve, 1);
-    serve->registry = registry;
-    serve->vm = g_strdup (backup->vm);
-    serve->info = make_info (backup, disk, g_steal_pointer (&id), &address);
-    g_ptr_array_add (registry->serves, serve);
-    serve->process = bk_serve_process_new (command, &address, on_ready, on_ended, serve, error);
-    ok = serve->process != NULL;
-    if (ok)
-      serve->start = g_object_ref (task);
-    else
-      forget (serve);
-  }
-  bk_serve_address_clear (&address);
-  return command && ok;
+  Serve *serve = g_new0 (Serve, 1);
+  serve->registry = registry;
+  serve->info = make_info (backup, disk);
+  serve->backup = g_steal_pointer (&backup);
+  serve->listen = g_strdup (request->listen ? request->listen : "unix");
+  g_ptr_array_add (registry->serves, serve);
+  gboolean ok = hold (serve, error) && start_process (serve, error);
+  if (ok)
+    serve->start = g_object_ref (task);
+  else
+    forget (serve);
+  return ok;
 }
 
 void
@@ -243,13 +296,4 @@ bk_serve_registry_stop (BkServeRegistry *registry, const char *id, GError **erro
   publish (serve);
   forget (serve);
   return TRUE;
-}
-
-bool
-bk_serve_registry_has_backup (BkServeRegistry *registry, const char *backup)
-{
-  for (unsigned i = 0; i < registry->serves->len; i++)
-    if (strcmp (((const Serve *)registry->serves->pdata[i])->info->backup, backup) == 0)
-      return true;
-  return false;
 }

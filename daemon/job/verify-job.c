@@ -10,18 +10,20 @@ typedef struct {
   BkStore *store;
   char *repository;
   char *vm, *backup; /* NULL = all */
+  BkRate *rate;
   BkLongWork work;
   BkRepositoryVerify *result;
 } Verify;
 
 gpointer
-bk_verify_job_data_new (BkStore *store, const char *repository, const BkBackupInfo *backup)
+bk_verify_job_data_new (BkStore *store, const char *repository, const BkBackupInfo *backup, uint64_t speed)
 {
   Verify *self = g_new0 (Verify, 1);
   self->store = bk_store_ref (store);
   self->repository = g_strdup (repository);
   self->vm = backup ? g_strdup (backup->vm) : NULL;
   self->backup = backup ? g_strdup (backup->id) : NULL;
+  self->rate = bk_rate_new (speed);
   return self;
 }
 
@@ -33,6 +35,7 @@ verify_free (gpointer data)
   g_free (self->repository);
   g_free (self->vm);
   g_free (self->backup);
+  bk_rate_unref (self->rate);
   g_clear_pointer (&self->result, bk_repository_verify_free);
   g_free (self);
 }
@@ -54,9 +57,19 @@ static gboolean
 work_verify (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   Verify *self = data;
-  self->result = bk_repository_verify (bk_store_repository (self->store), self->vm, self->backup, 0, bk_long_work_tell, &self->work,
-                                       cancellable, error);
+  self->result = bk_repository_verify (bk_store_repository (self->store), self->vm, self->backup, 0, self->rate, bk_long_work_tell,
+                                       &self->work, cancellable, error);
   return self->result != NULL;
+}
+
+static void
+carry_out (BkJob *job G_GNUC_UNUSED, gpointer data, BkVerb verb, uint64_t value)
+{
+  Verify *self = data;
+  if (verb == BK_VERB_SPEED)
+    bk_rate_set (self->rate, value);
+  else
+    bk_rate_pause (self->rate, verb == BK_VERB_PAUSE);
 }
 
 static bool
@@ -125,8 +138,9 @@ const BkJobKind bk_verify_job_kind = {
   .name = "verify",
   .steps = steps,
   .restart = true,
-  .verbs = 1 << BK_VERB_CANCEL,
+  .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
   .to_json = to_json,
   .progress = progress,
+  .verb = carry_out,
   .free = verify_free,
 };

@@ -11,5 +11,5 @@
 
 extern const BkJobKind bk_verify_job_kind;
 
-/* @repository: its name. @backup: NULL = all of them. All are referenced or copied. */
-gpointer bk_verify_job_data_new (BkStore *store, const char *repository, const BkBackupInfo *backup);
+/* @repository: its name. @backup: NULL = all of them. @speed: bytes a second, 0 = no limit. All are referenced or copied. */
+gpointer bk_verify_job_data_new (BkStore *store, const char *repository, const BkBackupInfo *backup, uint64_t speed);

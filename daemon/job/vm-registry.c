@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vm-registry.h"
 
+#include "export-folder.h"
 #include "libvirt-backend.h"
 #include "libvirt-calls.h"
 
 #include <string.h>
 #include <sys/un.h>
+
+/* QEMU does not tell when a disk is plugged in; one that is gone from record when the VM is shut off is not backed up. */
+#define LOOK_SECONDS 600
 
 #define PATH_LIMIT (sizeof (((struct sockaddr_un *)NULL)->sun_path) - 1)
 
@@ -16,13 +20,16 @@ struct BkVm {
   BkVmInfo *kept;         /* what the catalog keeps of it */
   BkBackend *backend;
   BkLink link;            /* as last notified */
-  char *run_state;        /* of the guest, when an inspection or an event has told */
+  char *run_state;        /* of the guest, when an inspection or an event has told; "shut off" */
+  bool looking;           /* a look at its disks is under way that nobody has asked for */
 };
 
 struct BkVmRegistry {
   BkCatalog *catalog;
   BkEventRing *events;
   BkLibvirt *libvirt;
+  char *folder; /* NULL: a VM that is shut off cannot be backed up */
+  unsigned timer;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -83,6 +90,12 @@ bk_vm_recall (BkVm *vm)
     g_warning ("VM '%s': %s", vm->kept->name, error->message);
 }
 
+char *
+bk_vm_agent (BkVm *vm)
+{
+  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
+}
+
 static const char *
 state_of (BkLink link, const char *run_state)
 {
@@ -92,7 +105,7 @@ state_of (BkLink link, const char *run_state)
   case BK_LINK_BUSY:
     return "busy";
   case BK_LINK_DOWN:
-    return "unreachable";
+    return run_state ? run_state : "unreachable";
   case BK_LINK_READY:
     /* The guest's own state is known only when somebody asked or it changed. */
     return run_state ? run_state : "connected";
@@ -108,7 +121,7 @@ vm_info (BkVm *vm)
   g_autofree char *reason = NULL;
   BkLink link = bk_backend_link (vm->backend, &reason, &info->qemu_version);
   info->state = g_strdup (state_of (link, vm->run_state));
-  if (link != BK_LINK_READY && reason && reason[0])
+  if (link != BK_LINK_READY && reason && reason[0] && vm->run_state == NULL)
     info->reason = g_steal_pointer (&reason);
   return info;
 }
@@ -153,6 +166,59 @@ run_state_of_event (const char *event)
   return NULL;
 }
 
+/* --- looks at the disks --- */
+
+static void
+note_state (BkVm *vm, const BkVmState *state)
+{
+  if (state->offline != (vm->link == BK_LINK_DOWN))
+    return; /* it was started or ended meanwhile */
+  bool news = state->offline && g_strcmp0 (vm->run_state, state->status) != 0;
+  set_run_state (vm, state->status);
+  if (news)
+    publish (vm->registry, vm, NULL);
+}
+
+static void
+look (GTask *task, gpointer source G_GNUC_UNUSED, gpointer data, GCancellable *cancellable)
+{
+  GError *error = NULL;
+  BkVmState *state = bk_backend_inspect (bk_vm_backend (data), cancellable, &error);
+  if (state)
+    g_task_return_pointer (task, state, (GDestroyNotify)bk_vm_state_free);
+  else
+    g_task_return_error (task, error);
+}
+
+static void
+on_looked (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr (BkVm) vm = user_data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkVmState) state = g_task_propagate_pointer (G_TASK (result), &error);
+  vm->looking = false;
+  if (state == NULL)
+    g_debug ("VM '%s': %s", vm->kept->name, error->message);
+  if (state == NULL || vm->registry == NULL)
+    return;
+  note_state (vm, state);
+  if (state->offline && vm->registry->notify)
+    vm->registry->notify (vm, vm->link, BK_VM_SHUT_OFF, vm->registry->notify_data);
+}
+
+/* When it comes, so that its disks are on record whenever it goes; and when it goes, so that what it has left behind is
+ * tidied up. */
+static void
+look_by_itself (BkVm *vm)
+{
+  if (vm->registry == NULL || vm->registry->folder == NULL || vm->looking)
+    return;
+  vm->looking = true;
+  g_autoptr (GTask) task = g_task_new (NULL, NULL, on_looked, bk_vm_ref (vm));
+  g_task_set_task_data (task, bk_vm_ref (vm), (GDestroyNotify)bk_vm_unref);
+  g_task_run_in_thread (task, look);
+}
+
 static void
 on_backend_news (BkBackend *backend G_GNUC_UNUSED, BkLink link, const char *event, gpointer user_data)
 {
@@ -162,15 +228,18 @@ on_backend_news (BkBackend *backend G_GNUC_UNUSED, BkLink link, const char *even
   bool changed = link != vm->link || (run_state && g_strcmp0 (run_state, vm->run_state) != 0);
   if (registry == NULL)
     return;
+  bool other = link != vm->link;
   vm->link = link;
-  if (link != BK_LINK_READY)
+  if (link != BK_LINK_READY && other)
     set_run_state (vm, NULL);
-  else if (run_state)
+  else if (link == BK_LINK_READY && (run_state || other))
     set_run_state (vm, run_state);
   if (changed)
     publish (registry, vm, NULL);
   if (registry->notify)
     registry->notify (vm, link, event, registry->notify_data);
+  if (other && (link == BK_LINK_READY || link == BK_LINK_DOWN))
+    look_by_itself (vm);
 }
 
 /* --- the registry --- */
@@ -200,8 +269,31 @@ bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events, BkLibvirt *libvirt)
 void
 bk_vm_registry_free (BkVmRegistry *registry)
 {
+  g_clear_handle_id (&registry->timer, g_source_remove);
   g_ptr_array_unref (registry->vms);
+  g_free (registry->folder);
   g_free (registry);
+}
+
+static gboolean
+look_at_all (gpointer user_data)
+{
+  BkVmRegistry *registry = user_data;
+  for (unsigned i = 0; i < registry->vms->len; i++) {
+    BkVm *vm = registry->vms->pdata[i];
+    if (vm->link == BK_LINK_READY)
+      look_by_itself (vm);
+  }
+  return G_SOURCE_CONTINUE;
+}
+
+void
+bk_vm_registry_set_folder (BkVmRegistry *registry, const char *folder)
+{
+  g_free (registry->folder);
+  registry->folder = g_strdup (folder);
+  if (registry->timer == 0)
+    registry->timer = g_timeout_add_seconds (LOOK_SECONDS, look_at_all, registry);
 }
 
 void
@@ -217,6 +309,32 @@ compare_names (gconstpointer a, gconstpointer b)
   return strcmp ((*(BkVm *const *)a)->kept->name, (*(BkVm *const *)b)->kept->name);
 }
 
+/* BkRecordDisks */
+static void
+keep_disks (json_object *recorded, gpointer user_data)
+{
+  BkVm *vm = user_data;
+  g_autoptr (GError) error = NULL;
+  if (vm->registry && !bk_catalog_record_disks (vm->registry->catalog, vm->kept->name, recorded, &error))
+    g_warning ("VM '%s': its disks cannot be recorded: %s", vm->kept->name, error->message);
+}
+
+static BkBackend *
+new_backend (BkVmRegistry *registry, BkVm *vm)
+{
+  if (vm->kept->libvirt)
+    return bk_libvirt_backend_new (registry->libvirt, vm->kept->libvirt, vm->kept->uuid);
+  BkBackend *backend = bk_qmp_backend_new (vm->kept->qmp);
+  if (registry->folder == NULL)
+    return backend;
+  g_autofree char *folder = bk_export_folder_of_vm (registry->folder, vm->kept->name);
+  g_autoptr (json_object) recorded = NULL;
+  g_autoptr (GError) error = NULL;
+  if (!bk_catalog_recorded_disks (registry->catalog, vm->kept->name, &recorded, &error))
+    g_warning ("VM '%s': its recorded disks cannot be read: %s", vm->kept->name, error->message);
+  return bk_offline_backend_new (backend, folder, recorded, keep_disks, vm);
+}
+
 static BkVm *
 enroll (BkVmRegistry *registry, const BkVmInfo *kept)
 {
@@ -225,7 +343,7 @@ enroll (BkVmRegistry *registry, const BkVmInfo *kept)
   vm->home = g_thread_self ();
   vm->registry = registry;
   vm->kept = bk_struct_copy (&bk_vm_info_struct, kept);
-  vm->backend = kept->libvirt ? bk_libvirt_backend_new (registry->libvirt, kept->libvirt, kept->uuid) : bk_qmp_backend_new (kept->qmp);
+  vm->backend = new_backend (registry, vm);
   vm->link = bk_backend_link (vm->backend, NULL, NULL);
   g_ptr_array_add (registry->vms, vm);
   g_ptr_array_sort (registry->vms, compare_names);
@@ -556,17 +674,6 @@ bk_vm_registry_info (BkVmRegistry *registry, const char *name, GError **error)
 
 /* --- show --- */
 
-static void
-inspect (GTask *task, gpointer source G_GNUC_UNUSED, gpointer data, GCancellable *cancellable)
-{
-  GError *error = NULL;
-  BkVmState *state = bk_backend_inspect (bk_vm_backend (data), cancellable, &error);
-  if (state)
-    g_task_return_pointer (task, state, (GDestroyNotify)bk_vm_state_free);
-  else
-    g_task_return_error (task, error);
-}
-
 void
 bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data)
 {
@@ -579,7 +686,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
   }
   bk_vm_recall (vm);
   g_task_set_task_data (task, vm, (GDestroyNotify)bk_vm_unref);
-  g_task_run_in_thread (task, inspect);
+  g_task_run_in_thread (task, look);
 }
 
 static const char *
@@ -605,6 +712,8 @@ why_not_selected (const BkDisk *disk)
 static char *
 why_not_incremental (const BkDisk *disk)
 {
+  if (disk->no_access)
+    return g_strdup (disk->no_access);
   return disk->why_not ? g_strconcat (disk->why_not, "; increments are possible until the VM stops", NULL) : NULL;
 }
 
@@ -670,8 +779,8 @@ bk_vm_registry_show_finish (BkVmRegistry *registry G_GNUC_UNUSED, GAsyncResult *
     g_propagate_error (error, g_steal_pointer (&local));
     return NULL;
   }
-  if (state)
-    set_run_state (vm, state->status);
+  if (state && vm->registry)
+    note_state (vm, state);
   if (state && state->domain)
     note_domain (vm, state->domain);
   BkVmInfo *info = vm_info (vm);
@@ -679,6 +788,8 @@ bk_vm_registry_show_finish (BkVmRegistry *registry G_GNUC_UNUSED, GAsyncResult *
     set_unreachable (info, bk_backend_link (vm->backend, NULL, NULL), local);
     return info;
   }
+  if (state->offline)
+    info->recorded_at = state->recorded_at;
   add_disks (info, state->disks);
   return info;
 }

@@ -20,6 +20,8 @@ const char *bk_vm_name (BkVm *vm);
 BkBackend *bk_vm_backend (BkVm *vm);
 /* Tells its backend which checkpoints there should be, for the next inspection. Main thread. */
 void bk_vm_recall (BkVm *vm);
+/* The address of its guest agent (agent.h), or NULL; (transfer full). Main thread. */
+char *bk_vm_agent (BkVm *vm);
 
 /* Called when the link to a VM changes; the queue settles old jobs when it is ready. */
 typedef void (*BkVmNotify) (BkVm *vm, BkLink link, const char *event, gpointer user_data);
@@ -29,6 +31,12 @@ BkVmRegistry *bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events, BkLib
 void bk_vm_registry_free (BkVmRegistry *registry);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmRegistry, bk_vm_registry_free)
 void bk_vm_registry_set_notify (BkVmRegistry *registry, BkVmNotify notify, gpointer user_data);
+
+/* As an event with BK_LINK_DOWN: it was looked at, and is shut off. */
+#define BK_VM_SHUT_OFF "SHUT_OFF"
+
+/* Before load: where VMs that are shut off can have sockets. Without it they are just unreachable. */
+void bk_vm_registry_set_folder (BkVmRegistry *registry, const char *folder);
 
 /* Makes a backend for every VM of the catalog, and connects. */
 gboolean bk_vm_registry_load (BkVmRegistry *registry, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -9,6 +9,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -154,6 +155,8 @@ bk_file_sink_new (const char *path, uint64_t size, GError **error)
     return NULL;
   }
   self->is_new = true;
+  if (flock (self->fd, LOCK_EX | LOCK_NB) < 0)
+    g_debug ("'%s' cannot be locked: %s", path, g_strerror (errno)); /* not all file systems can */
   if (size > INT64_MAX || ftruncate (self->fd, (off_t)size) < 0) {
     bk_error_set_errno (error, size > INT64_MAX ? EFBIG : errno, "cannot make '%s' of %" PRIu64 " bytes", path, size);
     return NULL;

@@ -6,7 +6,8 @@
 
 #include "sink.h"
 
-/* A new file of @size bytes, mode 0600: sparse, and zero where nothing is written. CONFLICT when @path exists.
+/* A new file of @size bytes, mode 0600: sparse, and zero where nothing is written. CONFLICT when @path exists. It is locked
+ * (flock) as long as the sink is there: who finds one that is not knows that it was left.
  * bk_sink_free() without a successful finish removes it. (transfer full) */
 BkSink *bk_file_sink_new (const char *path, uint64_t size, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

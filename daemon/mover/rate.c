@@ -3,12 +3,14 @@
 
 #define BURST_S 0.1 /* what an idle bucket holds */
 #define SHORTEST_WAIT_US 1000
+#define PAUSED_WAIT_US (G_USEC_PER_SEC / 5) /* it may be resumed at any time */
 
 struct BkRate {
   GMutex mutex;
   double speed;   /* bytes a second; 0 = no limit */
   double balance; /* bytes; below zero = a debt */
   int64_t filled; /* when, monotonic microseconds; 0 = never */
+  bool paused;
 };
 
 BkRate *
@@ -47,6 +49,14 @@ bk_rate_set (BkRate *rate, uint64_t bytes_per_second)
   g_mutex_unlock (&rate->mutex);
 }
 
+void
+bk_rate_pause (BkRate *rate, bool paused)
+{
+  g_mutex_lock (&rate->mutex);
+  rate->paused = paused;
+  g_mutex_unlock (&rate->mutex);
+}
+
 static void
 fill (BkRate *rate, int64_t now)
 {
@@ -62,7 +72,9 @@ bk_rate_take (BkRate *rate, uint64_t bytes, int64_t now)
   int64_t wait = 0;
   g_mutex_lock (&rate->mutex);
   fill (rate, now);
-  if (rate->speed > 0 && rate->balance <= 0)
+  if (rate->paused)
+    wait = PAUSED_WAIT_US;
+  else if (rate->speed > 0 && rate->balance <= 0)
     wait = SHORTEST_WAIT_US + (int64_t)MIN (-rate->balance / rate->speed * G_USEC_PER_SEC, 1e15);
   else if (rate->speed > 0)
     rate->balance -= (double)bytes;

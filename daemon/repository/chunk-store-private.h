@@ -8,12 +8,14 @@
 #include "chunk-store.h"
 
 typedef struct {
-  char *name, *path;
+  char name[32];
   uint64_t size;
   int fd;           /* -1 = not open */
   unsigned users;   /* that read from fd just now */
   unsigned holders; /* writers that count on it */
-  bool gone;
+  bool gone;        /* it cannot be read; what the index says of it is passed over */
+  bool seen;        /* when the folder was listed last */
+  bool indexed;     /* all its entries are in the index */
   bool exempt;      /* held by a writer at any time since begin_marks: what is not marked may be live all the same */
   uint64_t live;    /* for sweeps: marked bytes */
 } BkStorePack;
@@ -25,10 +27,12 @@ struct BkChunkStore {
   bool writable;
   GMutex mutex; /* all below */
   GPtrArray *packs; /* BkStorePack, by number; never removed, so that numbers stay */
+  GHashTable *numbers; /* of packs by name, + 1 */
   BkChunkIndex *index;
   GHashTable *bad; /* set of "PACK.OFFSET" */
   GPtrArray *writers; /* BkChunkWriter */
-  bool marking;
+  bool marking, marks_lost;
+  bool doubted; /* the index was made anew because something was not found */
   int64_t opened_at; /* microseconds */
 };
 
@@ -45,8 +49,15 @@ struct BkChunkWriter {
 uint32_t bk_chunk_store_add_pack (BkChunkStore *store, const char *name, uint64_t size);
 /* Packs stay where they are in memory; their array does not. */
 BkStorePack *bk_chunk_store_pack (BkChunkStore *store, uint32_t number);
-/* With the store's mutex. @entries (BkPackEntry) of pack @number can be found from here on. */
+char *bk_chunk_store_pack_path (BkChunkStore *store, const BkStorePack *pack);
+/* With the store's mutex. @entries (BkPackEntry), all of pack @number, can be found from here on. */
 void bk_chunk_store_index (BkChunkStore *store, uint32_t number, GArray *entries);
+/* Without locks: for now and then, when packs have come. Others go on meanwhile. */
+void bk_chunk_store_merge_index (BkChunkStore *store);
+/* With the store's mutex. FALSE: there is no copy to count on. */
+bool bk_chunk_store_find (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry);
+/* With the store's mutex. Makes the index anew, if that is why something was not found; TRUE: look again. */
+bool bk_chunk_store_mend_index (BkChunkStore *store);
 /* Bytes of one record, for each thread. (transfer none) */
 uint8_t *bk_chunk_store_buffer (void);
 

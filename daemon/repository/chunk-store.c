@@ -28,30 +28,47 @@ pack_free (gpointer data)
   BkStorePack *pack = data;
   if (pack->fd >= 0)
     close (pack->fd);
-  g_free (pack->name);
-  g_free (pack->path);
   g_free (pack);
 }
 
-/* With the mutex. Returns the number. */
-uint32_t
-bk_chunk_store_add_pack (BkChunkStore *store, const char *name, uint64_t size)
+/* With the mutex. Gone until it is seen. */
+static uint32_t
+number_of (const char *name, gpointer user_data)
 {
+  BkChunkStore *store = user_data;
+  gpointer known = g_hash_table_lookup (store->numbers, name);
+  if (known)
+    return GPOINTER_TO_UINT (known) - 1;
   BkStorePack *pack = g_new0 (BkStorePack, 1);
-  pack->name = g_strdup (name);
-  pack->path = g_build_filename (store->packs_folder, name, NULL);
-  pack->size = size;
+  g_strlcpy (pack->name, name, sizeof pack->name);
   pack->fd = -1;
+  pack->gone = true;
   g_ptr_array_add (store->packs, pack);
+  g_hash_table_insert (store->numbers, pack->name, GUINT_TO_POINTER (store->packs->len));
   return store->packs->len - 1;
 }
 
-/* Packs stay where they are in memory; their array does not. */
+uint32_t
+bk_chunk_store_add_pack (BkChunkStore *store, const char *name, uint64_t size)
+{
+  uint32_t number = number_of (name, store);
+  BkStorePack *pack = store->packs->pdata[number];
+  pack->size = size;
+  pack->gone = false;
+  return number;
+}
+
 BkStorePack *
 bk_chunk_store_pack (BkChunkStore *store, uint32_t number)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
   return store->packs->pdata[number];
+}
+
+char *
+bk_chunk_store_pack_path (BkChunkStore *store, const BkStorePack *pack)
+{
+  return g_build_filename (store->packs_folder, pack->name, NULL);
 }
 
 static char *
@@ -60,35 +77,66 @@ bad_name (const BkStorePack *pack, uint64_t offset)
   return g_strdup_printf ("%s.%" G_GUINT64_FORMAT, pack->name, offset);
 }
 
-/* With the mutex. */
+/* --- the index: all with the mutex --- */
+
+static const char *
+name_of (uint32_t number, gpointer user_data)
+{
+  BkChunkStore *store = user_data;
+  return ((const BkStorePack *)store->packs->pdata[number])->name;
+}
+
+static bool
+is_gone (uint32_t number, gpointer user_data)
+{
+  BkChunkStore *store = user_data;
+  return ((const BkStorePack *)store->packs->pdata[number])->gone;
+}
+
+/* What lies behind the end of a pack that was cut is not counted on, nor are copies that are known to be bad. */
+static bool
+is_usable (const BkIndexEntry *entry, gpointer user_data)
+{
+  BkChunkStore *store = user_data;
+  const BkStorePack *pack = store->packs->pdata[entry->pack];
+  if (pack->gone || (uint64_t)entry->offset + entry->stored > pack->size)
+    return false;
+  if (g_hash_table_size (store->bad) == 0)
+    return true;
+  g_autofree char *name = bad_name (pack, entry->offset);
+  return !g_hash_table_contains (store->bad, name);
+}
+
+static void
+note_indexed (uint32_t number, gpointer user_data)
+{
+  BkChunkStore *store = user_data;
+  ((BkStorePack *)store->packs->pdata[number])->indexed = true;
+}
+
 void
 bk_chunk_store_index (BkChunkStore *store, uint32_t number, GArray *entries)
 {
-  const BkStorePack *pack = store->packs->pdata[number];
   for (unsigned i = 0; i < entries->len; i++) {
     const BkPackEntry *entry = &g_array_index (entries, BkPackEntry, i);
-    g_autofree char *name = g_hash_table_size (store->bad) > 0 ? bad_name (pack, entry->offset) : NULL;
-    if (name == NULL || !g_hash_table_contains (store->bad, name))
-      bk_chunk_index_put (store->index, &entry->id, number, entry->offset, entry->stored, entry->length);
+    bk_chunk_index_put (store->index, &entry->id, number, entry->offset, entry->stored, entry->length);
   }
+  note_indexed (number, store);
+  bk_chunk_index_settle (store->index);
 }
 
+/* A damaged pack is logged, and has what can still be found in it. */
 static gboolean
-load_pack (BkChunkStore *store, const char *name, GError **error)
+index_pack (BkChunkStore *store, uint32_t number, GError **error)
 {
-  struct stat st;
-  g_autofree char *path = g_build_filename (store->packs_folder, name, NULL);
+  const BkStorePack *pack = store->packs->pdata[number];
+  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
   int fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fstat (fd, &st) < 0) {
-    int errsv = errno;
-    if (fd >= 0)
-      close (fd);
-    return bk_error_set_errno (error, errsv, "cannot open '%s'", path);
-  }
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", path);
   g_autoptr (GError) failure = NULL;
-  g_autoptr (GArray) entries = bk_pack_read_entries (fd, path, (uint64_t)st.st_size, &failure);
+  g_autoptr (GArray) entries = bk_pack_read_entries (fd, path, pack->size, &failure);
   close (fd);
-  uint32_t number = bk_chunk_store_add_pack (store, name, (uint64_t)st.st_size);
   if (entries)
     bk_chunk_store_index (store, number, entries);
   else if (g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT))
@@ -100,29 +148,95 @@ load_pack (BkChunkStore *store, const char *name, GError **error)
   return TRUE;
 }
 
-static bool
-is_known (BkChunkStore *store, const char *name)
+bool
+bk_chunk_store_mend_index (BkChunkStore *store)
 {
-  for (unsigned i = store->packs->len; i > 0; i--)
-    if (strcmp (((const BkStorePack *)store->packs->pdata[i - 1])->name, name) == 0)
-      return true;
-  return false;
+  if (!bk_chunk_index_is_damaged (store->index))
+    return false;
+  bk_chunk_index_reset (store->index);
+  store->marks_lost |= store->marking;
+  for (uint32_t i = 0; i < store->packs->len; i++) {
+    g_autoptr (GError) error = NULL;
+    BkStorePack *pack = store->packs->pdata[i];
+    pack->indexed = false;
+    if (!pack->gone && !index_pack (store, i, &error))
+      g_warning ("%s", error->message);
+  }
+  return true;
 }
 
-/* With the mutex, but at open. Those that are known are left out. */
+bool
+bk_chunk_store_find (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry)
+{
+  return bk_chunk_index_find (store->index, id, entry) || (bk_chunk_store_mend_index (store) && bk_chunk_index_find (store->index, id, entry));
+}
+
+/* Of what a backup leads to: before it is called lost, the index is made anew, once. */
+static bool
+find_surely (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry)
+{
+  if (bk_chunk_store_find (store, id, entry))
+    return true;
+  if (store->doubted)
+    return false;
+  store->doubted = true;
+  bk_chunk_index_distrust (store->index);
+  return bk_chunk_store_find (store, id, entry);
+}
+
+void
+bk_chunk_store_merge_index (BkChunkStore *store)
+{
+  g_mutex_lock (&store->mutex);
+  BkIndexMerge *merge = bk_chunk_index_begin_merge (store->index);
+  g_mutex_unlock (&store->mutex);
+  if (merge == NULL)
+    return;
+  bk_index_merge_run (merge);
+  g_mutex_lock (&store->mutex);
+  bk_chunk_index_end_merge (store->index, merge);
+  g_mutex_unlock (&store->mutex);
+}
+
+/* --- the folder of packs --- */
+
+/* With the mutex. */
+static gboolean
+see_pack (BkChunkStore *store, const char *name, GError **error)
+{
+  struct stat st;
+  g_autofree char *path = g_build_filename (store->packs_folder, name, NULL);
+  if (strlen (name) >= sizeof ((BkStorePack *)NULL)->name) {
+    g_warning ("'%s' is no pack of a repository; it is left alone", path);
+    return TRUE;
+  }
+  if (stat (path, &st) < 0)
+    return errno == ENOENT || bk_error_set_errno (error, errno, "cannot look at '%s'", path);
+  uint32_t number = bk_chunk_store_add_pack (store, name, (uint64_t)st.st_size);
+  BkStorePack *pack = store->packs->pdata[number];
+  pack->seen = true;
+  return pack->indexed || index_pack (store, number, error);
+}
+
+/* With the mutex. Those that are not there any more are gone. */
 static gboolean
 load_packs (BkChunkStore *store, GError **error)
 {
   const char *name;
-  bool first = store->packs->len == 0;
   g_autoptr (GDir) folder = g_dir_open (store->packs_folder, 0, NULL);
   if (folder == NULL) {
     g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "the folder '%s' is missing", store->packs_folder);
     return FALSE;
   }
+  for (unsigned i = 0; i < store->packs->len; i++)
+    ((BkStorePack *)store->packs->pdata[i])->seen = false;
   while ((name = g_dir_read_name (folder)) != NULL)
-    if (name[0] != '.' && g_str_has_suffix (name, BK_PACK_SUFFIX) && (first || !is_known (store, name)) && !load_pack (store, name, error))
+    if (name[0] != '.' && g_str_has_suffix (name, BK_PACK_SUFFIX) && !see_pack (store, name, error))
       return FALSE;
+  for (unsigned i = 0; i < store->packs->len; i++) {
+    BkStorePack *pack = store->packs->pdata[i];
+    pack->gone |= !pack->seen;
+  }
   return TRUE;
 }
 
@@ -136,6 +250,22 @@ load_bad (BkChunkStore *store)
       g_hash_table_add (store->bad, g_strdup (name));
 }
 
+/* Begins with what the index has in files, so that only the tables of packs that came since are read. */
+static gboolean
+open_index (BkChunkStore *store, const char *root, GError **error)
+{
+  const BkIndexPacks packs = { name_of, number_of, is_usable, is_gone, store };
+  g_autofree char *folder = g_build_filename (root, "index", NULL);
+  store->index = bk_chunk_index_open (folder, store->writable, &packs);
+  bk_chunk_index_foreach_pack (store->index, note_indexed, store);
+  g_mutex_lock (&store->mutex);
+  gboolean ok = load_packs (store, error);
+  g_mutex_unlock (&store->mutex);
+  if (ok)
+    bk_chunk_store_merge_index (store);
+  return ok;
+}
+
 BkChunkStore *
 bk_chunk_store_open (const char *root, const BkCrypto *crypto, int level, bool writable, GError **error)
 {
@@ -147,12 +277,12 @@ bk_chunk_store_open (const char *root, const BkCrypto *crypto, int level, bool w
   store->writable = writable;
   g_mutex_init (&store->mutex);
   store->packs = g_ptr_array_new_with_free_func (pack_free);
-  store->index = bk_chunk_index_new ();
+  store->numbers = g_hash_table_new (g_str_hash, g_str_equal);
   store->opened_at = g_get_real_time ();
   store->bad = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   store->writers = g_ptr_array_new ();
   load_bad (store);
-  if (load_packs (store, error))
+  if (open_index (store, root, error))
     return store;
   bk_chunk_store_free (store);
   return NULL;
@@ -163,8 +293,9 @@ bk_chunk_store_free (BkChunkStore *store)
 {
   g_assert (store->writers->len == 0);
   g_ptr_array_unref (store->writers);
-  g_ptr_array_unref (store->packs);
   bk_chunk_index_free (store->index);
+  g_hash_table_unref (store->numbers);
+  g_ptr_array_unref (store->packs);
   g_hash_table_unref (store->bad);
   g_mutex_clear (&store->mutex);
   g_free (store->packs_folder);
@@ -174,15 +305,17 @@ bk_chunk_store_free (BkChunkStore *store)
 
 /* --- reading --- */
 
-/* With the mutex. The pack stays open, and there, until release_pack(). */
+/* With the mutex. The pack stays open, and there, until release_pack(). One that has vanished is not counted on any more. */
 static gboolean
-use_pack (BkStorePack *pack, GError **error)
+use_pack (BkChunkStore *store, BkStorePack *pack, GError **error)
 {
-  if (pack->fd < 0 && (pack->fd = open (pack->path, O_RDONLY | O_CLOEXEC)) < 0) {
+  g_autofree char *path = pack->fd < 0 ? bk_chunk_store_pack_path (store, pack) : NULL;
+  if (path && (pack->fd = open (path, O_RDONLY | O_CLOEXEC)) < 0) {
     int errsv = errno;
     if (errsv != ENOENT)
-      return bk_error_set_errno (error, errsv, "cannot open '%s'", pack->path);
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is missing", pack->path);
+      return bk_error_set_errno (error, errsv, "cannot open '%s'", path);
+    pack->gone = true;
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is missing", path);
     return FALSE;
   }
   pack->users++;
@@ -203,19 +336,38 @@ release_pack (BkChunkStore *store, BkStorePack *pack)
   g_mutex_unlock (&store->mutex);
 }
 
-/* With the mutex: where @id is, and its pack in use. */
+/* With the mutex: where @id is, and its pack in use. Where one pack has vanished, another may have it. */
 static BkStorePack *
 find_and_use (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry, GError **error)
 {
-  BkIndexEntry *found = bk_chunk_index_find (store->index, id);
-  if (found == NULL) {
-    g_autofree char *name = bk_hex_encode (id->id, 8);
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "chunk %s is missing", name);
-    return NULL;
+  g_autoptr (GError) failure = NULL;
+  while (find_surely (store, id, entry)) {
+    BkStorePack *pack = store->packs->pdata[entry->pack];
+    g_clear_error (&failure);
+    if (use_pack (store, pack, &failure))
+      return pack;
+    if (!pack->gone)
+      break;
   }
-  *entry = *found;
-  BkStorePack *pack = store->packs->pdata[found->pack];
-  return use_pack (pack, error) ? pack : NULL;
+  if (failure == NULL) {
+    g_autofree char *name = bk_hex_encode (id->id, 8);
+    g_set_error (&failure, BK_ERROR, BK_ERROR_CORRUPT, "chunk %s is missing", name);
+  }
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return NULL;
+}
+
+/* With the mutex. While marks are made, another copy takes the place of one that has lost it. */
+static void
+mark_instead (BkChunkStore *store, const BkChunkId *id)
+{
+  BkIndexEntry other;
+  bool was = false;
+  if (!store->marking || !bk_chunk_index_mark (store->index, id, &other, &was))
+    return;
+  BkStorePack *pack = store->packs->pdata[other.pack];
+  pack->exempt = true;
+  pack->live += was ? 0 : other.stored;
 }
 
 /* The copy is not counted on any more: the next backup that has the content stores it again. */
@@ -225,11 +377,12 @@ condemn (BkChunkStore *store, const BkChunkId *id, const BkIndexEntry *entry)
   g_autoptr (GError) error = NULL;
   g_mutex_lock (&store->mutex);
   char *name = bad_name (store->packs->pdata[entry->pack], entry->offset);
+  g_autofree char *path = g_build_filename (store->damage_folder, name, NULL);
   bool is_new = g_hash_table_add (store->bad, name);
-  bk_chunk_index_remove (store->index, id, entry->pack, entry->offset);
-  g_autofree char *path = is_new ? g_build_filename (store->damage_folder, name, NULL) : NULL;
+  if (is_new)
+    mark_instead (store, id);
   g_mutex_unlock (&store->mutex);
-  if (path && !bk_fsio_create_file (path, &error))
+  if (is_new && !bk_fsio_create_file (path, &error))
     g_warning ("%s", error->message);
 }
 
@@ -259,7 +412,7 @@ read_published (BkChunkStore *store, BkChunkType type, const BkChunkId *id, void
   if (pack == NULL)
     return FALSE;
   g_autoptr (GError) failure = NULL;
-  gboolean ok = bk_fsio_read_at (pack->fd, pack->path, record, entry.stored, entry.offset, &failure);
+  gboolean ok = bk_fsio_read_at (pack->fd, pack->name, record, entry.stored, entry.offset, &failure);
   release_pack (store, pack);
   const char *problem = ok ? bk_chunk_decode (store->crypto, type, id, record, entry.stored, out, length) : failure->message;
   if (problem == NULL)
@@ -278,11 +431,11 @@ bool
 bk_chunk_store_has (BkChunkStore *store, const BkChunkId *id, uint32_t *stored, uint32_t *length)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
-  BkIndexEntry *entry = bk_chunk_index_find (store->index, id);
-  if (entry == NULL)
+  BkIndexEntry entry;
+  if (!find_surely (store, id, &entry))
     return false;
-  *stored = entry->stored;
-  *length = entry->length;
+  *stored = entry.stored;
+  *length = entry.length;
   return true;
 }
 gboolean

@@ -13,8 +13,8 @@
 typedef struct BkChunkStore BkChunkStore;
 typedef struct BkChunkWriter BkChunkWriter;
 
-/* @root: of the repository. @crypto: (transfer none), outlives it. @level: of zstd, 0 = none. Reads the tables of all packs.
- * Damaged packs are logged, and their chunks missing. */
+/* @root: of the repository. @crypto: (transfer none), outlives it. @level: of zstd, 0 = none. Reads the tables of packs that
+ * the index does not know yet. Damaged ones are logged, and their chunks missing. */
 BkChunkStore *bk_chunk_store_open (const char *root, const BkCrypto *crypto, int level, bool writable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void bk_chunk_store_free (BkChunkStore *store);
 
@@ -40,12 +40,13 @@ gboolean bk_chunk_writer_flush (BkChunkWriter *writer, GError **error) G_GNUC_WA
 /* FALSE: another one is at it. */
 bool bk_chunk_store_begin_marks (BkChunkStore *store);
 void bk_chunk_store_end_marks (BkChunkStore *store);
+/* The index was damaged and made anew meanwhile: nothing can be said of what is marked. A sweep ends with FAILED. */
+bool bk_chunk_store_marks_lost (BkChunkStore *store);
 /* True the first time for each chunk since begin_marks, with its sizes; false for one that is marked, or not there. */
 bool bk_chunk_store_mark (BkChunkStore *store, const BkChunkId *id, uint32_t *stored, uint32_t *length);
 
 typedef struct {
   uint64_t packs, bytes;               /* all packs, files as they are */
-  uint64_t chunks;
   uint64_t dead_packs, dead_bytes;     /* packs with nothing that is marked */
   uint64_t sparse_packs, sparse_bytes; /* packs of which less than half is: what rewriting them gives */
   uint64_t sparse_live;                /* and what that moves */

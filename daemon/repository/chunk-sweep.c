@@ -10,13 +10,6 @@
 
 /* --- marks --- */
 
-static bool
-clear_mark (BkIndexEntry *entry, gpointer user_data G_GNUC_UNUSED)
-{
-  entry->mark = 0;
-  return true;
-}
-
 bool
 bk_chunk_store_begin_marks (BkChunkStore *store)
 {
@@ -24,10 +17,12 @@ bk_chunk_store_begin_marks (BkChunkStore *store)
   if (store->marking)
     return false;
   store->marking = true;
-  bk_chunk_index_filter (store->index, clear_mark, NULL);
+  store->marks_lost = false;
+  bk_chunk_index_begin_marks (store->index);
   for (unsigned i = 0; i < store->packs->len; i++) {
     BkStorePack *pack = store->packs->pdata[i];
     pack->exempt = pack->holders > 0;
+    pack->live = 0;
   }
   return true;
 }
@@ -35,39 +30,34 @@ bk_chunk_store_begin_marks (BkChunkStore *store)
 void
 bk_chunk_store_end_marks (BkChunkStore *store)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  g_mutex_lock (&store->mutex);
   store->marking = false;
+  bk_chunk_index_end_marks (store->index);
+  g_mutex_unlock (&store->mutex);
+  bk_chunk_store_merge_index (store);
+}
+
+bool
+bk_chunk_store_marks_lost (BkChunkStore *store)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  return store->marks_lost;
 }
 
 bool
 bk_chunk_store_mark (BkChunkStore *store, const BkChunkId *id, uint32_t *stored, uint32_t *length)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
-  BkIndexEntry *entry = bk_chunk_index_find (store->index, id);
-  if (entry == NULL || entry->mark)
+  BkIndexEntry entry;
+  bool was = false;
+  if (!bk_chunk_index_mark (store->index, id, &entry, &was) && !(bk_chunk_store_mend_index (store) && bk_chunk_index_mark (store->index, id, &entry, &was)))
     return false;
-  entry->mark = 1;
-  *stored = entry->stored;
-  *length = entry->length;
+  if (was)
+    return false;
+  ((BkStorePack *)store->packs->pdata[entry.pack])->live += entry.stored;
+  *stored = entry.stored;
+  *length = entry.length;
   return true;
-}
-
-static bool
-count_live (BkIndexEntry *entry, gpointer user_data)
-{
-  BkChunkStore *store = user_data;
-  if (entry->mark)
-    ((BkStorePack *)store->packs->pdata[entry->pack])->live += entry->stored;
-  return true;
-}
-
-/* With the mutex. */
-static void
-count_all_live (BkChunkStore *store)
-{
-  for (unsigned i = 0; i < store->packs->len; i++)
-    ((BkStorePack *)store->packs->pdata[i])->live = 0;
-  bk_chunk_index_filter (store->index, count_live, store);
 }
 
 static bool
@@ -80,8 +70,7 @@ void
 bk_chunk_store_usage (BkChunkStore *store, BkChunkUsage *usage)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
-  *usage = (BkChunkUsage){ .chunks = bk_chunk_index_size (store->index) };
-  count_all_live (store);
+  *usage = (BkChunkUsage){ 0 };
   for (unsigned i = 0; i < store->packs->len; i++) {
     const BkStorePack *pack = store->packs->pdata[i];
     if (pack->gone)
@@ -102,43 +91,14 @@ bk_chunk_store_usage (BkChunkStore *store, BkChunkUsage *usage)
 
 /* --- sweep --- */
 
-typedef struct {
-  uint32_t pack;
-  GArray *moved; /* Move; or NULL */
-} InPack;
-
-typedef struct {
-  BkIndexEntry entry;
-} Move;
-
-static bool
-not_in_pack (BkIndexEntry *entry, gpointer user_data)
-{
-  const InPack *in = user_data;
-  return entry->pack != in->pack;
-}
-
-static bool
-collect_live (BkIndexEntry *entry, gpointer user_data)
-{
-  const InPack *in = user_data;
-  if (entry->pack == in->pack && entry->mark) {
-    Move move = { *entry };
-    g_array_append_val (in->moved, move);
-  }
-  return true;
-}
-
 /* Takes pack @number out, unless a writer has come to count on it. From here on nobody finds anything in it. */
 static bool
 take_out (BkChunkStore *store, uint32_t number)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
   BkStorePack *pack = store->packs->pdata[number];
-  InPack in = { number, NULL };
   if (pack->exempt)
     return false;
-  bk_chunk_index_filter (store->index, not_in_pack, &in);
   pack->gone = true;
   if (pack->users == 0 && pack->fd >= 0)
     close (g_steal_fd (&pack->fd));
@@ -163,15 +123,43 @@ forget_bad (BkChunkStore *store, const BkStorePack *pack)
   }
 }
 
+/* Its records by its own table; NULL: it cannot be read. What is removed must not hang on a cache alone: an index that lacks one
+ * of them may have left live chunks unmarked. */
+static GArray *
+read_indexed (BkChunkStore *store, uint32_t number, GError **error)
+{
+  const BkStorePack *pack = bk_chunk_store_pack (store, number);
+  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    bk_error_set_errno (error, errno, "cannot open '%s'", path);
+    return NULL;
+  }
+  g_autoptr (GArray) entries = bk_pack_read_entries (fd, path, pack->size, error);
+  close (fd);
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  for (unsigned i = 0; entries && i < entries->len; i++) {
+    const BkPackEntry *entry = &g_array_index (entries, BkPackEntry, i);
+    if (bk_chunk_index_has (store->index, &entry->id, number, entry->offset))
+      continue;
+    bk_chunk_index_distrust (store->index);
+    bk_chunk_store_mend_index (store);
+    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the index was damaged and has been made anew; nothing is lost, and nothing more is freed this time: try again");
+    return NULL;
+  }
+  return g_steal_pointer (&entries);
+}
+
 static gboolean
-remove_pack (BkChunkStore *store, uint32_t number, BkChunkSweep *sweep, GError **error)
+drop_pack (BkChunkStore *store, uint32_t number, BkChunkSweep *sweep, GError **error)
 {
   BkStorePack *pack = bk_chunk_store_pack (store, number);
+  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
   if (!take_out (store, number)) {
     sweep->held++;
     return TRUE;
   }
-  if (!bk_fsio_remove (pack->path, error))
+  if (!bk_fsio_remove (path, error))
     return FALSE;
   forget_bad (store, pack);
   sweep->removed++;
@@ -179,43 +167,58 @@ remove_pack (BkChunkStore *store, uint32_t number, BkChunkSweep *sweep, GError *
   return TRUE;
 }
 
-static int
-compare_moves (gconstpointer a, gconstpointer b)
+/* One that is no pack any more, as far as can be seen, has nothing to lose. */
+static gboolean
+remove_dead_pack (BkChunkStore *store, uint32_t number, BkChunkSweep *sweep, GError **error)
 {
-  const Move *left = a, *right = b;
-  return left->entry.offset < right->entry.offset ? -1 : left->entry.offset > right->entry.offset;
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (GArray) entries = read_indexed (store, number, &failure);
+  if (entries == NULL && !g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT) && !g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  return drop_pack (store, number, sweep, error);
+}
+
+static int
+compare_offsets (gconstpointer a, gconstpointer b)
+{
+  const BkPackEntry *left = a, *right = b;
+  return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
 /* Copies live records as they are: a damaged one is found by whoever reads it, as before. */
 static gboolean
-copy_records (BkPackWriter *into, const BkStorePack *from, int fd, GArray *moves, GError **error)
+copy_records (BkPackWriter *into, const BkStorePack *from, int fd, GArray *live, GError **error)
 {
   uint8_t *record = bk_chunk_store_buffer ();
-  g_array_sort (moves, compare_moves);
-  for (unsigned i = 0; i < moves->len; i++) {
-    const BkIndexEntry *entry = &g_array_index (moves, Move, i).entry;
-    BkChunkHead head;
+  g_array_sort (live, compare_offsets);
+  for (unsigned i = 0; i < live->len; i++) {
+    const BkPackEntry *entry = &g_array_index (live, BkPackEntry, i);
     BkPackEntry placed;
-    if (!bk_fsio_read_at (fd, from->path, record, entry->stored, entry->offset, error))
-      return FALSE;
-    if (!bk_chunk_parse_head (record, &head)) {
-      g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "the chunk at %" G_GUINT64_FORMAT " of pack '%s' is damaged; verify the repository", (uint64_t)entry->offset, from->name);
-      return FALSE;
-    }
-    if (!bk_pack_writer_append (into, &head.id, record, entry->stored, entry->length, &placed, error))
+    if (!bk_fsio_read_at (fd, from->name, record, entry->stored, entry->offset, error) ||
+        !bk_pack_writer_append (into, &entry->id, record, entry->stored, entry->length, &placed, error))
       return FALSE;
   }
   return TRUE;
 }
 
-static GArray *
-live_records (BkChunkStore *store, uint32_t number)
+/* Keeps those that are marked. FALSE: these are not all that were found to be live in the pack. */
+static bool
+keep_live (BkChunkStore *store, uint32_t number, GArray *entries)
 {
+  uint64_t bytes = 0;
+  unsigned kept = 0;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
-  GArray *moves = g_array_new (FALSE, FALSE, sizeof (Move));
-  InPack in = { number, moves };
-  bk_chunk_index_filter (store->index, collect_live, &in);
-  return moves;
+  for (unsigned i = 0; i < entries->len; i++) {
+    const BkPackEntry entry = g_array_index (entries, BkPackEntry, i);
+    if (!bk_chunk_index_is_marked (store->index, &entry.id, number, entry.offset))
+      continue;
+    bytes += entry.stored;
+    g_array_index (entries, BkPackEntry, kept++) = entry;
+  }
+  g_array_set_size (entries, kept);
+  return bytes == ((const BkStorePack *)store->packs->pdata[number])->live;
 }
 
 /* The index leads to pack @into instead of @number, unless a writer has come to hold that: what it counts on must not lie in a
@@ -228,9 +231,22 @@ move_entries (BkChunkWriter *writer, uint32_t number, BkPackWriter *into)
   if (((const BkStorePack *)store->packs->pdata[number])->exempt)
     return false;
   uint32_t place = bk_chunk_store_add_pack (store, bk_pack_writer_name (into), bk_pack_writer_size (into));
-  bk_chunk_store_index (store, place, bk_pack_writer_entries (into));
   bk_chunk_writer_hold (writer, place);
+  bk_chunk_store_index (store, place, bk_pack_writer_entries (into));
   return true;
+}
+
+/* A new pack with the live part of the old one. */
+static gboolean
+write_live (BkPackWriter *into, BkChunkStore *store, const BkStorePack *pack, GArray *live, GError **error)
+{
+  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return bk_error_set_errno (error, errno, "cannot open '%s'", path);
+  gboolean ok = copy_records (into, pack, fd, live, error);
+  close (fd);
+  return ok && bk_pack_writer_finish (into, error);
 }
 
 /* The live part of a pack moves into @writer, which holds it until the old pack has gone. */
@@ -238,16 +254,15 @@ static gboolean
 rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChunkSweep *sweep, GError **error)
 {
   BkStorePack *pack = bk_chunk_store_pack (store, number);
-  g_autoptr (GArray) moves = live_records (store, number);
-  g_autoptr (BkPackWriter) into = bk_pack_writer_new (store->packs_folder, error);
-  int fd = into ? open (pack->path, O_RDONLY | O_CLOEXEC) : -1;
-  if (into == NULL)
+  g_autoptr (GArray) live = read_indexed (store, number, error);
+  if (live == NULL)
     return FALSE;
-  if (fd < 0)
-    return bk_error_set_errno (error, errno, "cannot open '%s'", pack->path);
-  gboolean ok = copy_records (into, pack, fd, moves, error);
-  close (fd);
-  if (!ok || !bk_pack_writer_finish (into, error))
+  if (!keep_live (store, number, live)) {
+    g_warning ("pack '%s' stays as it is: its table is damaged; verify the repository", pack->name);
+    return TRUE;
+  }
+  g_autoptr (BkPackWriter) into = bk_pack_writer_new (store->packs_folder, error);
+  if (into == NULL || !write_live (into, store, pack, live, error))
     return FALSE;
   uint64_t moved = bk_pack_writer_size (into);
   if (!move_entries (writer, number, into)) {
@@ -255,9 +270,9 @@ rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChu
     sweep->held++;
     return bk_fsio_remove (path, error);
   }
-  /* The entries of live chunks lead to the new pack now. */
+  /* The youngest copies of live chunks are in the new pack now. */
   uint64_t freed = sweep->freed, removed = sweep->removed;
-  if (!remove_pack (store, number, sweep, error))
+  if (!drop_pack (store, number, sweep, error))
     return FALSE;
   if (sweep->freed == freed)
     return TRUE; /* a writer came to hold the old one: both stay for now */
@@ -295,12 +310,23 @@ remove_debris (BkChunkStore *store, BkChunkSweep *sweep, GError **error)
   return TRUE;
 }
 
+static gboolean
+check_sweep (BkChunkStore *store, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  bool cancelled = g_cancellable_is_cancelled (cancellable);
+  if (cancelled)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+  else if (store->marks_lost)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_FAILED, "the index was damaged and has been made anew; nothing is lost, and nothing more is freed this time: try again");
+  return !cancelled && !store->marks_lost;
+}
+
 gboolean
 bk_chunk_store_sweep (BkChunkStore *store, GCancellable *cancellable, BkChunkSweep *sweep, GError **error)
 {
   g_autoptr (BkChunkWriter) writer = bk_chunk_writer_new (store);
   g_mutex_lock (&store->mutex);
-  count_all_live (store);
   unsigned count = store->packs->len;
   g_mutex_unlock (&store->mutex);
   if (!remove_debris (store, sweep, error))
@@ -309,15 +335,13 @@ bk_chunk_store_sweep (BkChunkStore *store, GCancellable *cancellable, BkChunkSwe
   for (unsigned rewrite = 0; rewrite < 2; rewrite++)
     for (unsigned i = 0; i < count; i++) {
       const BkStorePack *pack = bk_chunk_store_pack (store, i);
-      if (g_cancellable_is_cancelled (cancellable)) {
-        g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+      if (!check_sweep (store, cancellable, error))
         return FALSE;
-      }
       if (pack->gone || (rewrite ? !is_sparse (pack) : pack->live > 0))
         continue;
       if (pack->exempt)
         sweep->held++;
-      else if (!(rewrite ? rewrite_pack (store, writer, i, sweep, error) : remove_pack (store, i, sweep, error)))
+      else if (!(rewrite ? rewrite_pack (store, writer, i, sweep, error) : remove_dead_pack (store, i, sweep, error)))
         return FALSE;
     }
   return TRUE;

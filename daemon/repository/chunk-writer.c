@@ -72,10 +72,10 @@ static bool
 find_published (BkChunkWriter *writer, const BkChunkId *id)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&writer->store->mutex);
-  BkIndexEntry *entry = bk_chunk_index_find (writer->store->index, id);
-  if (entry == NULL)
+  BkIndexEntry entry;
+  if (!bk_chunk_store_find (writer->store, id, &entry))
     return false;
-  bk_chunk_writer_hold (writer, entry->pack);
+  bk_chunk_writer_hold (writer, entry.pack);
   return true;
 }
 
@@ -86,23 +86,8 @@ find_pending (BkChunkWriter *writer, const BkChunkId *id)
   return g_hash_table_contains (writer->pending, id);
 }
 
-/* With the store's mutex. A chunk that another writer has published meanwhile stays where it is, since there may be those who
- * hold that pack for it and know nothing of ours. */
-static void
-index_new_entries (BkChunkWriter *writer, uint32_t number, GArray *entries)
-{
-  BkChunkStore *store = writer->store;
-  for (unsigned i = 0; i < entries->len; i++) {
-    const BkPackEntry *entry = &g_array_index (entries, BkPackEntry, i);
-    const BkIndexEntry *found = bk_chunk_index_find (store->index, &entry->id);
-    if (found)
-      bk_chunk_writer_hold (writer, found->pack);
-    else
-      bk_chunk_index_put (store->index, &entry->id, number, entry->offset, entry->stored, entry->length);
-  }
-}
-
-/* Its chunks are everybody's from here on, and held by the writer still. */
+/* Its chunks are everybody's from here on, and held by the writer still. Another writer may have published the same content
+ * meanwhile: then there are two copies, each held by those who count on it. */
 static void
 publish (BkChunkWriter *writer, BkPackWriter *pack)
 {
@@ -110,8 +95,8 @@ publish (BkChunkWriter *writer, BkPackWriter *pack)
   GArray *entries = bk_pack_writer_entries (pack);
   g_mutex_lock (&store->mutex);
   uint32_t number = bk_chunk_store_add_pack (store, bk_pack_writer_name (pack), bk_pack_writer_size (pack));
-  index_new_entries (writer, number, entries);
   bk_chunk_writer_hold (writer, number);
+  bk_chunk_store_index (store, number, entries);
   g_mutex_unlock (&store->mutex);
   g_mutex_lock (&writer->mutex);
   for (unsigned i = 0; i < entries->len; i++)
@@ -127,6 +112,7 @@ seal (BkChunkWriter *writer, BkPackWriter *pack, GError **error)
   if (!bk_pack_writer_finish (pack, error))
     return FALSE; /* it stays in sealing, and its file goes with the writer */
   publish (writer, pack);
+  bk_chunk_store_merge_index (writer->store);
   return TRUE;
 }
 

@@ -26,6 +26,8 @@ extern const BkChunkId bk_chunk_none; /* all zero: a chunk of zeroes, which is n
 bool bk_chunk_id_is_none (const BkChunkId *id);
 bool bk_chunk_id_equal (const BkChunkId *a, const BkChunkId *b);
 
+/* No record is larger: what does not get smaller is not compressed. */
+#define BK_CHUNK_RECORD_LIMIT (BK_CHUNK_LIMIT + BK_CHUNK_HEAD + BK_SEAL_OVERHEAD)
 /* The most that bk_chunk_encode() writes for @length bytes. */
 size_t bk_chunk_bound (size_t length);
 

@@ -14,7 +14,6 @@
 #define TAIL_SIZE 56u
 #define ROW_SIZE 48u
 #define BUFFER_SIZE (4u * 1024 * 1024)
-#define LARGEST_RECORD (BK_CHUNK_LIMIT + BK_CHUNK_HEAD + BK_SEAL_OVERHEAD)
 
 struct BkPackWriter {
   char *folder, *name, *temporary;
@@ -33,7 +32,7 @@ bk_pack_writer_new (const char *folder, GError **error)
   writer->fd = -1;
   writer->folder = g_strdup (folder);
   writer->name = g_strconcat (ulid, BK_PACK_SUFFIX, NULL);
-  writer->buffer = g_byte_array_sized_new (BUFFER_SIZE + LARGEST_RECORD);
+  writer->buffer = g_byte_array_sized_new (BUFFER_SIZE + BK_CHUNK_RECORD_LIMIT);
   writer->entries = g_array_new (FALSE, FALSE, sizeof (BkPackEntry));
   g_autofree char *path = g_strdup_printf ("%s/.%s.tmp", folder, ulid);
   if (!bk_fsio_create_file (path, error))
@@ -172,7 +171,7 @@ bk_pack_writer_finish (BkPackWriter *writer, GError **error)
 static bool
 is_sound (const BkPackEntry *entry, uint64_t end)
 {
-  return entry->offset >= MAGIC_SIZE && entry->stored > BK_CHUNK_HEAD && entry->stored <= LARGEST_RECORD && entry->offset <= end &&
+  return entry->offset >= MAGIC_SIZE && entry->stored > BK_CHUNK_HEAD && entry->stored <= BK_CHUNK_RECORD_LIMIT && entry->offset <= end &&
          entry->stored <= end - entry->offset && entry->length > 0 && entry->length <= BK_CHUNK_LIMIT;
 }
 

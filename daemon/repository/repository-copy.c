@@ -1,82 +1,123 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-private.h"
 
-#include "copy.h"
-
 #include <string.h>
 
-typedef struct {
+struct BkRepositoryCopy {
   BkRepository *from, *to;
-  const char *vm, *backup, *base;
-  unsigned workers;
-  BkRepositoryProgress progress;
-  gpointer user_data;
-  uint64_t done, total;
-} Transfer;
+  BkBackupRecord *record;     /* of the original */
+  BkRepositoryWriter *writer; /* of the copy */
+  char *id, *base, *base_there;
+};
 
-static gboolean
-copy_disk (Transfer *transfer, BkRepositoryWriter *writer, const BkRecordDisk *disk, const char *base, GCancellable *cancellable, GError **error)
+void
+bk_repository_copy_free (BkRepositoryCopy *copy)
 {
-  g_autoptr (BkReader) reader = bk_repository_open_disk (transfer->from, transfer->vm, transfer->backup, disk->name, base, error);
-  g_autoptr (BkSink) sink = reader ? bk_repository_writer_add_disk (writer, disk->name, disk->size, (uint32_t)disk->chunk_size, base, error) : NULL;
-  if (sink == NULL)
-    return FALSE;
-  const BkCopyOptions options = { .workers = transfer->workers };
-  g_autoptr (BkCopy) copy = bk_copy_new (reader, sink, &options);
-  if (!bk_copy_run (copy, cancellable, error))
-    return FALSE;
-  transfer->done += disk->size;
-  if (transfer->progress)
-    transfer->progress (transfer->done, transfer->total, transfer->user_data);
-  return TRUE;
+  g_clear_pointer (&copy->writer, bk_repository_writer_free);
+  g_clear_pointer (&copy->record, bk_backup_record_free);
+  bk_repository_unref (copy->from);
+  bk_repository_unref (copy->to);
+  g_free (copy->id);
+  g_free (copy->base);
+  g_free (copy->base_there);
+  g_free (copy);
 }
 
-/* What both have of the disk in backup @base, alike, need not be read: its chunk size must be one. */
-static const char *
-base_of (Transfer *transfer, const BkRecordDisk *disk)
+BkRepositoryCopy *
+bk_repository_copy_begin (BkRepository *from, BkRepository *to, const BkRepositoryCopyOf *of, GError **error)
+{
+  g_autoptr (BkRepositoryCopy) copy = g_new0 (BkRepositoryCopy, 1);
+  copy->from = bk_repository_ref (from);
+  copy->to = bk_repository_ref (to);
+  copy->id = g_strdup (of->id);
+  copy->base = g_strdup (of->base);
+  copy->base_there = g_strdup (of->base_there);
+  copy->record = bk_repository_read_record (from, of->vm, of->backup, error);
+  copy->writer = copy->record ? bk_repository_begin (to, of->vm, of->id, error) : NULL;
+  return copy->writer ? g_steal_pointer (&copy) : NULL;
+}
+
+/* --- disks --- */
+
+static const BkRecordDisk *
+disk_at (BkRepositoryCopy *copy, unsigned index)
+{
+  return copy->record->disks->pdata[index];
+}
+
+unsigned
+bk_repository_copy_disks (BkRepositoryCopy *copy)
+{
+  return copy->record->disks ? copy->record->disks->len : 0;
+}
+
+const char *
+bk_repository_copy_disk (BkRepositoryCopy *copy, unsigned index, uint64_t *size)
+{
+  *size = disk_at (copy, index)->size;
+  return disk_at (copy, index)->name;
+}
+
+/* What both have of the disk in the base, alike, need not be read: its chunk size must be one. */
+static bool
+has_base (BkRepositoryCopy *copy, const BkRecordDisk *disk)
 {
   BkRepositoryDisk here, there;
-  if (transfer->base == NULL ||
-      !bk_repository_read_disk (transfer->from, transfer->vm, transfer->base, disk->name, &here, NULL) ||
-      !bk_repository_read_disk (transfer->to, transfer->vm, transfer->base, disk->name, &there, NULL))
-    return NULL;
-  return here.chunk_size == there.chunk_size && here.chunk_size == disk->chunk_size && here.size == there.size ? transfer->base : NULL;
-}
-
-static gboolean
-copy_blobs (Transfer *transfer, BkRepositoryWriter *writer, const BkBackupRecord *record, GError **error)
-{
-  for (unsigned i = 0; record->blobs && i < record->blobs->len; i++) {
-    size_t length = 0;
-    const char *name = ((const BkRecordBlob *)record->blobs->pdata[i])->name;
-    g_autofree char *data = bk_repository_read_blob (transfer->from, transfer->vm, transfer->backup, name, &length, error);
-    if (data == NULL || !bk_repository_writer_add_blob (writer, name, data, length, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
-run (Transfer *transfer, const BkBackupRecord *record, GCancellable *cancellable, GError **error)
-{
-  g_autoptr (BkRepositoryWriter) writer = bk_repository_begin (transfer->to, transfer->vm, transfer->backup, error);
-  if (writer == NULL)
-    return FALSE;
-  for (unsigned i = 0; record->disks && i < record->disks->len; i++)
-    transfer->total += ((const BkRecordDisk *)record->disks->pdata[i])->size;
-  for (unsigned i = 0; record->disks && i < record->disks->len; i++) {
-    const BkRecordDisk *disk = record->disks->pdata[i];
-    if (!copy_disk (transfer, writer, disk, base_of (transfer, disk), cancellable, error))
-      return FALSE;
-  }
-  return copy_blobs (transfer, writer, record, error) && bk_repository_writer_commit (writer, record->backup, error);
+  const char *vm = copy->record->backup->vm;
+  if (copy->base == NULL || !bk_repository_read_disk (copy->from, vm, copy->base, disk->name, &here, NULL) ||
+      !bk_repository_read_disk (copy->to, vm, copy->base_there, disk->name, &there, NULL))
+    return false;
+  return here.chunk_size == there.chunk_size && here.chunk_size == disk->chunk_size && here.size == there.size;
 }
 
 gboolean
-bk_repository_copy (BkRepository *from, BkRepository *to, const char *vm, const char *backup, const char *base, unsigned workers,
-                    BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable, GError **error)
+bk_repository_copy_open (BkRepositoryCopy *copy, unsigned index, BkReader **reader, BkSink **sink, GError **error)
 {
-  Transfer transfer = { from, to, vm, backup, base, workers, progress, user_data, 0, 0 };
-  g_autoptr (BkBackupRecord) record = bk_repository_read_record (from, vm, backup, error);
-  return record && run (&transfer, record, cancellable, error);
+  const BkRecordDisk *disk = disk_at (copy, index);
+  const BkBackupInfo *backup = copy->record->backup;
+  bool based = has_base (copy, disk);
+  g_autoptr (BkReader) opened = bk_repository_open_disk (copy->from, backup->vm, backup->id, disk->name, based ? copy->base : NULL, error);
+  *sink = opened ? bk_repository_writer_add_disk (copy->writer, disk->name, disk->size, (uint32_t)disk->chunk_size,
+                                                  based ? copy->base_there : NULL, error) : NULL;
+  *reader = *sink ? g_steal_pointer (&opened) : NULL;
+  return *sink != NULL;
+}
+
+/* --- the end --- */
+
+static gboolean
+copy_blobs (BkRepositoryCopy *copy, GError **error)
+{
+  const BkBackupRecord *record = copy->record;
+  for (unsigned i = 0; record->blobs && i < record->blobs->len; i++) {
+    size_t length = 0;
+    const char *name = ((const BkRecordBlob *)record->blobs->pdata[i])->name;
+    g_autofree char *data = bk_repository_read_blob (copy->from, record->backup->vm, record->backup->id, name, &length, error);
+    if (data == NULL || !bk_repository_writer_add_blob (copy->writer, name, data, length, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* What it takes here is counted anew. A copy of a copy is one of the original. */
+static BkBackupInfo *
+describe (BkRepositoryCopy *copy)
+{
+  BkBackupInfo *info = bk_struct_copy (&bk_backup_info_struct, copy->record->backup);
+  if (info->copy_of == NULL)
+    info->copy_of = g_steal_pointer (&info->id);
+  g_free (info->id);
+  info->id = g_strdup (copy->id);
+  info->completed_at = g_get_real_time ();
+  info->bytes_stored = 0;
+  for (unsigned i = 0; i < info->disks->len; i++)
+    ((BkBackupDisk *)info->disks->pdata[i])->bytes_stored = 0;
+  return info;
+}
+
+gboolean
+bk_repository_copy_commit (BkRepositoryCopy *copy, GError **error)
+{
+  g_autoptr (BkBackupInfo) manifest = describe (copy);
+  return copy_blobs (copy, error) && bk_repository_writer_commit (copy->writer, manifest, error);
 }

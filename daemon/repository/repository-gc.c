@@ -190,26 +190,37 @@ static gboolean
 sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *result, GError **error)
 {
   BkChunkSweep swept = { 0 };
-  gboolean ok = bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
-  result->packs_removed = swept.removed;
-  result->packs_rewritten = swept.rewritten;
-  result->bytes_freed = swept.freed;
-  result->bytes_rewritten = swept.moved;
-  result->debris_removed = swept.debris;
+  uint64_t debris = 0;
+  gboolean ok = bk_repository_clear_debris (repository, &debris, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
+  result->packs_removed += swept.removed;
+  result->packs_rewritten += swept.rewritten;
+  result->bytes_freed += swept.freed;
+  result->bytes_rewritten += swept.moved;
+  result->debris_removed += swept.debris + debris;
   result->packs_in_use = swept.held;
   return ok;
+}
+
+/* The trash as it is left, and the backups. */
+static gboolean
+list_live (BkRepository *repository, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GPtrArray **trash, GPtrArray **records,
+           GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving);
+  *trash = bk_repository_read_trash (repository, true, error);
+  if (*trash == NULL || !empty_trash (repository, *trash, grace_seconds, dry_run, result, error))
+    return FALSE;
+  *records = bk_repository_read_records (repository, true, error);
+  return *records != NULL;
 }
 
 static gboolean
 mark_and_sweep (Mark *mark, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GError **error)
 {
   BkRepository *repository = mark->repository;
-  g_autoptr (GPtrArray) trash = bk_repository_read_trash (repository, true, error);
-  if (trash == NULL || !empty_trash (repository, trash, grace_seconds, dry_run, result, error))
-    return FALSE;
-  /* Behind the trash: what is taken out of it now is in the list of backups. */
-  g_autoptr (GPtrArray) records = bk_repository_read_records (repository, true, error);
-  if (records == NULL)
+  g_autoptr (GPtrArray) trash = NULL;
+  g_autoptr (GPtrArray) records = NULL;
+  if (!list_live (repository, grace_seconds, dry_run, result, &trash, &records, error))
     return FALSE;
   mark->total = records->len + trash->len;
   if (!mark_records (mark, records, error) || !mark_records (mark, trash, error) || !mark_leases (mark, error))
@@ -237,8 +248,18 @@ bk_repository_gc (BkRepository *repository, uint64_t grace_seconds, gboolean dry
   if ((!dry_run && !bk_repository_check_writable (repository, error)) || !begin_marks (repository, error))
     return FALSE;
   Mark mark = { .repository = repository, .cancellable = cancellable, .progress = progress, .user_data = user_data };
-  gboolean ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, error);
+  g_autoptr (GError) failure = NULL;
+  gboolean ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, &failure);
+  if (bk_chunk_store_marks_lost (repository->store)) {
+    g_clear_error (&failure);
+    bk_chunk_store_end_marks (repository->store);
+    if (!begin_marks (repository, error))
+      return FALSE;
+    ok = mark_and_sweep (&mark, grace_seconds, dry_run, result, &failure);
+  }
   bk_chunk_store_end_marks (repository->store);
+  if (failure)
+    g_propagate_error (error, g_steal_pointer (&failure));
   return ok;
 }
 
@@ -274,10 +295,13 @@ bk_repository_stats (BkRepository *repository, GCancellable *cancellable, BkRepo
     return FALSE;
   Mark mark = { .repository = repository, .cancellable = cancellable, .counts_data = true };
   gboolean ok = collect (&mark, stats, error);
+  bool lost = bk_chunk_store_marks_lost (repository->store);
   if (ok)
     bk_chunk_store_usage (repository->store, &usage);
   bk_chunk_store_end_marks (repository->store);
-  if (!ok)
+  if (ok && lost)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_FAILED, "the index was damaged and has been made anew; nothing is lost: try again");
+  if (!ok || lost)
     return FALSE;
   stats->packs = usage.packs;
   stats->bytes_stored = usage.bytes;

@@ -2,7 +2,7 @@
  *
  * Shared by the parts of a repository: repository.c (making, opening), repository-backups.c (what is there),
  * repository-writer.c (a backup to be), disk-sink.c, disk-reader.c, repository-trash.c, repository-verify.c, repository-gc.c,
- * repository-copy.c.
+ * repository-copy.c, repository-debris.c.
  */
 #pragma once
 
@@ -17,11 +17,16 @@ struct BkRepository {
   BkCrypto *crypto;
   BkChunkStore *store;
   BkRepositoryAccess access;
+  int64_t opened_at; /* microseconds */
   int lock_fd; /* -1 where not even a lock can be had for reading */
 
   GMutex mutex;
   GHashTable *leases;  /* of BkLease: maps that are in use, whatever becomes of their backup */
   GHashTable *writing; /* set of "VM/BACKUP" */
+
+  /* Between "backups" and "trash": held while a manifest goes from one to the other, and while GC lists both, so that it finds
+   * each in one of them. */
+  GMutex moving;
 };
 
 /* --- leases: maps that GC leaves alone --- */
@@ -50,6 +55,9 @@ void bk_repository_complete (BkRepository *repository, BkBackupInfo *info);
 
 /* Whether another process has it open for reading. */
 bool bk_repository_has_other_readers (BkRepository *repository);
+
+/* Removes hidden files of writers that were killed; *@removed counts them. */
+gboolean bk_repository_clear_debris (BkRepository *repository, uint64_t *removed, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 uint64_t bk_disk_chunks (uint64_t size, uint32_t chunk_size);
 

@@ -38,6 +38,14 @@ bk_repository_pin (BkRepository *repository, const char *vm, const char *backup,
 
 /* --- the trash --- */
 
+static gboolean
+move (BkRepository *repository, const char *from, const char *to, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (to);
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving);
+  return bk_fsio_make_folder (folder, error) && bk_fsio_rename (from, to, FALSE, error);
+}
+
 gboolean
 bk_repository_delete (BkRepository *repository, const char *vm, const char *backup, GError **error)
 {
@@ -52,8 +60,7 @@ bk_repository_delete (BkRepository *repository, const char *vm, const char *back
   g_autofree char *from = bk_repository_file (repository, "backups", vm, backup);
   g_autofree char *name = bk_repository_file (repository, "trash", vm, backup);
   g_autofree char *to = g_strdup_printf ("%s.%" G_GINT64_FORMAT, name, g_get_real_time ());
-  g_autofree char *folder = g_path_get_dirname (to);
-  return bk_fsio_make_folder (folder, error) && bk_fsio_rename (from, to, FALSE, error);
+  return move (repository, from, to, error);
 }
 
 /* The latest deletion of it. */
@@ -76,7 +83,6 @@ gboolean
 bk_repository_undelete (BkRepository *repository, const char *vm, const char *backup, GError **error)
 {
   g_autofree char *to = bk_repository_file (repository, "backups", vm, backup);
-  g_autofree char *folder = g_path_get_dirname (to);
   if (!bk_repository_check_writable (repository, error))
     return FALSE;
   if (bk_repository_has (repository, vm, backup)) {
@@ -84,7 +90,7 @@ bk_repository_undelete (BkRepository *repository, const char *vm, const char *ba
     return FALSE;
   }
   g_autofree char *from = find_in_trash (repository, vm, backup, error);
-  return from && bk_fsio_make_folder (folder, error) && bk_fsio_rename (from, to, FALSE, error);
+  return from && move (repository, from, to, error);
 }
 
 void

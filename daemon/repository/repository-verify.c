@@ -5,6 +5,7 @@
  */
 #include "repository-private.h"
 
+#include "cancel.h"
 #include "damage-record.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@
 #define MAX_RANGES 10000u
 #define MAX_WORKERS 16u
 #define QUEUE 256u /* chunks that wait for a worker */
+#define LONGEST_WAIT_US (G_USEC_PER_SEC / 5) /* a cancel wakes nobody */
 
 typedef struct {
   BkChunkId id;
@@ -21,6 +23,7 @@ typedef struct {
 typedef struct {
   BkRepository *repository;
   GCancellable *cancellable;
+  BkRate *rate; /* or NULL */
   BkRepositoryProgress progress;
   gpointer user_data;
   BkRepositoryVerify *result;
@@ -86,7 +89,9 @@ check_chunk (gpointer data, gpointer user_data)
   g_autofree Job *job = data;
   g_autoptr (GError) failure = NULL;
   g_autofree uint8_t *content = g_malloc (job->length);
-  if (!bk_chunk_store_get (verify->repository->store, NULL, BK_CHUNK_DATA, &job->id, content, job->length, &failure))
+  /* When it is cancelled, what waits in the queue is dropped: with large chunks that is much. */
+  if (!g_cancellable_is_cancelled (verify->cancellable) &&
+      !bk_chunk_store_get (verify->repository->store, NULL, BK_CHUNK_DATA, &job->id, content, job->length, &failure))
     g_debug ("%s", failure->message);
   finish_job (verify, job, failure);
 }
@@ -97,17 +102,26 @@ typedef struct {
   uint32_t chunk_size;
 } Pass;
 
-static gboolean
-may_go_on (Verify *verify, GError **error)
+/* With the mutex: how long the next read has to wait; 0 = it may begin. */
+static int64_t
+time_to_wait (Verify *verify, uint32_t length)
 {
+  if (verify->waiting >= QUEUE)
+    return LONGEST_WAIT_US;
+  return verify->rate ? bk_rate_take (verify->rate, length, g_get_monotonic_time ()) : 0;
+}
+
+/* Until @length bytes more may be read. */
+static gboolean
+may_go_on (Verify *verify, uint32_t length, GError **error)
+{
+  int64_t wait;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&verify->mutex);
-  while (verify->waiting >= QUEUE && verify->error == NULL)
-    g_cond_wait (&verify->changed, &verify->mutex);
-  if (verify->error)
-    return FALSE;
-  if (!g_cancellable_is_cancelled (verify->cancellable))
-    return TRUE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+  while (verify->error == NULL && bk_cancel_check (verify->cancellable, error)) {
+    if ((wait = time_to_wait (verify, length)) == 0)
+      return TRUE;
+    g_cond_wait_until (&verify->changed, &verify->mutex, g_get_monotonic_time () + MIN (wait, LONGEST_WAIT_US));
+  }
   return FALSE;
 }
 
@@ -127,6 +141,8 @@ visit_once (const BkChunkId *id, unsigned level, uint64_t first G_GNUC_UNUSED, u
   }
   if (!bk_chunk_store_mark (verify->repository->store, id, &stored, &length))
     return BK_WALK_PASS;
+  if (!may_go_on (verify, length, error))
+    return BK_WALK_STOP;
   if (level > 0) {
     /* Pages are read by the walk itself. */
     BkPage *page = g_new (BkPage, 1);
@@ -140,8 +156,6 @@ visit_once (const BkChunkId *id, unsigned level, uint64_t first G_GNUC_UNUSED, u
     g_mutex_unlock (&verify->mutex);
     return right ? BK_WALK_DOWN : BK_WALK_PASS;
   }
-  if (!may_go_on (verify, error))
-    return BK_WALK_STOP;
   Job *job = g_new0 (Job, 1);
   job->id = *id;
   job->length = pass->chunk_size;
@@ -230,9 +244,11 @@ add_range (Blame *blame, uint64_t first, uint64_t count)
 }
 
 static BkWalkAction
-visit_bad (const BkChunkId *id, unsigned level, uint64_t first, uint64_t count, gpointer user_data, GError **error G_GNUC_UNUSED)
+visit_bad (const BkChunkId *id, unsigned level, uint64_t first, uint64_t count, gpointer user_data, GError **error)
 {
   Blame *blame = user_data;
+  if (!bk_cancel_check (blame->verify->cancellable, error))
+    return BK_WALK_STOP;
   if (bk_chunk_id_is_none (id))
     return BK_WALK_PASS;
   if (!g_hash_table_contains (blame->verify->bad, id))
@@ -337,19 +353,21 @@ run (Verify *verify, const char *vm, const char *backup, unsigned workers, GErro
   verify->result->backups = chosen->len;
   if (!check_all (verify, chosen, workers, error))
     return FALSE;
+  if (verify->progress)
+    verify->progress (verify->result->bytes, verify->result->bytes, verify->user_data);
   verify->result->bad_chunks = g_hash_table_size (verify->bad);
   return blame_all (verify, all, backup, error);
 }
 
 BkRepositoryVerify *
-bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers, BkRepositoryProgress progress,
-                      gpointer user_data, GCancellable *cancellable, GError **error)
+bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers, BkRate *rate,
+                      BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable, GError **error)
 {
   if (!bk_chunk_store_begin_marks (repository->store)) {
     g_set_error_literal (error, BK_ERROR, BK_ERROR_CONFLICT, "the repository is being verified or cleaned up already; wait until that has ended");
     return NULL;
   }
-  Verify verify = { .repository = repository, .cancellable = cancellable, .progress = progress, .user_data = user_data };
+  Verify verify = { .repository = repository, .cancellable = cancellable, .rate = rate, .progress = progress, .user_data = user_data };
   verify.result = g_new0 (BkRepositoryVerify, 1);
   verify.result->damage = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_repository_damage_free);
   verify.bad = g_hash_table_new_full (hash_id, equal_ids, g_free, NULL);

@@ -342,8 +342,10 @@ bk_repository_open (const char *path, const BkRepositorySecret *secret, BkReposi
   g_atomic_ref_count_init (&repository->references);
   repository->path = g_canonicalize_filename (path, NULL);
   repository->access = access;
+  repository->opened_at = g_get_real_time ();
   repository->lock_fd = -1;
   g_mutex_init (&repository->mutex);
+  g_mutex_init (&repository->moving);
   repository->leases = g_hash_table_new (NULL, NULL);
   repository->writing = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   return open_it (repository, secret, error) ? g_steal_pointer (&repository) : NULL;
@@ -369,6 +371,7 @@ bk_repository_unref (BkRepository *repository)
   if (repository->lock_fd >= 0)
     close (repository->lock_fd);
   g_mutex_clear (&repository->mutex);
+  g_mutex_clear (&repository->moving);
   g_free (repository->path);
   g_free (repository->id);
   g_free (repository);

@@ -6,6 +6,7 @@
  *   repository.json           format, version, ID, chunk size, compression; the wrapped key
  *   lock                      byte 0: held by the one process that writes; byte 1: shared by all that read
  *   packs/PACK                many chunks, then their table; never changed once it has this name
+ *   index/RUN                 a cache: which chunk is in which pack, see chunk-index.h; may go at any time
  *   backups/VM/BACKUP         manifest, the commit point: JSON under a checksum, or a MAC when encrypted
  *   trash/VM/BACKUP.TIME      the manifest of a backup that was deleted at TIME (microseconds)
  *   pins/VM/BACKUP            empty: the backup may not be deleted
@@ -30,8 +31,9 @@
  *  5. Nothing read is trusted: a chunk is decrypted, decompressed and hashed again before one byte of it is given out.
  *  6. A chunk copy that is known to be bad is no target of deduplication. The next backup that has its data stores it
  *     again, and heals all backups that lead to it.
- *  7. Where a chunk is, is known from the tables of the packs alone, which are read at open, and kept in memory: about 46
- *     bytes for each chunk, 700 MiB for a TiB of distinct chunks of 64 KiB. Larger chunks need less.
+ *  7. Where a chunk is, is known from the tables of the packs alone. The index is a cache of them, in files; memory is bounded,
+ *     about 0.1 bytes for each chunk. It is made anew where it is damaged, and before a chunk that a backup leads to is called
+ *     lost; and no pack is removed by its word alone: the pack's own table must agree.
  *
  * Who may run beside whom, in one process (+ freely, - waits, C answers CONFLICT):
  *
@@ -45,6 +47,7 @@
  *   1 the backup that a writer takes as base, and
  *   3 the one that is read, may be deleted: the lease keeps its chunks until writer and reader are done.
  *   2 by invariant 4; a reader whose pack goes looks its chunk up once more.
+ * A delete waits for the moment in which GC lists what there is, so that each manifest is in the list of backups or in the trash.
  *
  * Other processes: one process opens a repository for writing (CONFLICT for the second). Any number opens it for reading;
  * they need no right to write. While one of those runs, GC does not empty the trash, so that what they read stays.
@@ -55,6 +58,7 @@
 #pragma once
 
 #include "bk-types.h"
+#include "rate.h"
 #include "reader.h"
 #include "sink.h"
 
@@ -214,9 +218,9 @@ void bk_repository_verify_free (BkRepositoryVerify *verify);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepositoryVerify, bk_repository_verify_free)
 
 /* Reads, decrypts and hashes every chunk of one backup (of all, with @vm and @backup NULL) with @workers threads (0 = one a
- * processor). Damage is no error: it is in the result, and kept in the repository (open for writing) until a later verify
+ * processor), no faster than @rate, which may be paused (NULL = no limit). Damage is no error: it is in the result, and kept in the repository (open for writing) until a later verify
  * finds it healed. CANCELLED, CONFLICT (GC runs), NOT_FOUND. (transfer full) */
-BkRepositoryVerify *bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers,
+BkRepositoryVerify *bk_repository_verify (BkRepository *repository, const char *vm, const char *backup, unsigned workers, BkRate *rate,
                                           BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable,
                                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -261,8 +265,26 @@ uint64_t bk_repository_bytes_stored (BkRepository *repository);
 
 /* --- copies --- */
 
-/* Copies one backup, with its blobs, to @to: another repository with another key and chunk size. What @base (a backup of
- * that VM which both have, or NULL) has alike is not read. CONFLICT when @to has it, CORRUPT, CANCELLED, NOT_FOUND. */
-gboolean bk_repository_copy (BkRepository *from, BkRepository *to, const char *vm, const char *backup, const char *base,
-                             unsigned workers, BkRepositoryProgress progress, gpointer user_data, GCancellable *cancellable,
-                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A backup in another repository, with another key and chunk size. It is a backup of its own, with an ID of its own, whose
+ * manifest tells what it is a copy of. */
+typedef struct {
+  const char *vm, *backup; /* what is copied */
+  const char *id;          /* the copy's: none that the other repository has */
+  const char *base, *base_there; /* what the backup has in common with @base, of the same VM, is not read, but taken from a copy of
+                                  * that in the other repository; or both NULL */
+} BkRepositoryCopyOf;
+
+typedef struct BkRepositoryCopy BkRepositoryCopy;
+
+/* Keeps both repositories. NOT_FOUND, CORRUPT; CONFLICT when @to has the ID. (transfer full) */
+BkRepositoryCopy *bk_repository_copy_begin (BkRepository *from, BkRepository *to, const BkRepositoryCopyOf *of, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The disks that are to be carried, 0 ... - 1. */
+unsigned bk_repository_copy_disks (BkRepositoryCopy *copy);
+const char *bk_repository_copy_disk (BkRepositoryCopy *copy, unsigned index, uint64_t *size);
+/* The two ends of one of them, once: (transfer full). Errors of bk_repository_open_disk() and _writer_add_disk(). */
+gboolean bk_repository_copy_open (BkRepositoryCopy *copy, unsigned index, BkReader **reader, BkSink **sink, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* When all are carried: the blobs, and the manifest. As bk_repository_writer_commit(); CORRUPT. */
+gboolean bk_repository_copy_commit (BkRepositoryCopy *copy, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Without a commit: gives it up. After the readers and sinks have been freed, or before. */
+void bk_repository_copy_free (BkRepositoryCopy *copy);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepositoryCopy, bk_repository_copy_free)

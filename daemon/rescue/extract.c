@@ -6,7 +6,11 @@
 #include "fsio.h"
 #include "patient-extents.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,10 +178,44 @@ copy_to_device (BkReader *reader, const char *output, GError **error)
   return bk_copy_run (copy, NULL, error);
 }
 
+/* What stands where the file is to grow. It is ours if it looks like one that an extract of this disk has made, and is in
+ * nobody's hands: see bk_file_sink_new(). */
+static const char *
+why_not_ours (int fd, uint64_t size)
+{
+  struct stat st;
+  if (fd < 0)
+    return "is in the way";
+  if (fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (uint64_t)st.st_size != size)
+    return "is not what an extract of this disk leaves";
+  return flock (fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK ? "is being written by another program" : NULL;
+}
+
+static gboolean
+remove_remains (const char *temporary, uint64_t size, GError **error)
+{
+  int fd = open (temporary, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT)
+    return TRUE;
+  const char *why = why_not_ours (fd, size);
+  gboolean removed = why == NULL && unlink (temporary) == 0;
+  if (why)
+    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' %s; choose another name, or remove it", temporary, why);
+  else if (!removed)
+    bk_error_set_errno (error, errno, "cannot remove '%s'", temporary);
+  else
+    fprintf (stderr, "backup-rescue: removed '%s', which an extract that did not end had left\n", temporary);
+  if (fd >= 0)
+    close (fd);
+  return removed;
+}
+
 static gboolean
 copy_to_new_file (BkReader *reader, const BkExtract *extract, GError **error)
 {
   g_autofree char *temporary = g_strconcat (extract->output, ".part", NULL);
+  if (!remove_remains (temporary, reader->size, error))
+    return FALSE;
   g_autoptr (BkSink) sink = bk_file_sink_new (temporary, reader->size, error);
   if (sink == NULL)
     return FALSE;

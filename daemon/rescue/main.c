@@ -112,7 +112,7 @@ verify (BkRepository *repository, const Options *options, GError **error)
   if (prefix && backup == NULL)
     return FALSE;
   g_autoptr (BkRepositoryVerify) result =
-      bk_repository_verify (repository, backup ? backup->vm : NULL, backup ? backup->id : NULL, 0, NULL, NULL, NULL, error);
+      bk_repository_verify (repository, backup ? backup->vm : NULL, backup ? backup->id : NULL, 0, NULL, NULL, NULL, NULL, error);
   if (result == NULL)
     return FALSE;
   print_damage (result);

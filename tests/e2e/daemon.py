@@ -51,11 +51,12 @@ class Daemon:
         self.log = self.folder / "backupd.log"
         self.backupd = program("BACKUPD", "daemon/backupd")
         self.backupctl = program("BACKUPCTL", "client/backupctl")
+        self.wrapper = []  # words before the program's
         self.process = None
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = process.start([self.backupd, "--state-dir", self.state, "--listen", self.address, "--verbose"],
+            self.process = process.start([*self.wrapper, self.backupd, "--state-dir", self.state, "--listen", self.address, "--verbose"],
                                          stdout=log, stderr=log, env=environment())
         process.wait_until(self._answers, START_SECONDS, "backupd to listen")
         return self

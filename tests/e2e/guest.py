@@ -17,7 +17,7 @@ BOOT_SECONDS = 120
 
 
 def build():
-    """The folder with vmlinuz and initrd.gz."""
+    """The folder with vmlinuz, initrd.gz and initrd-agent.gz."""
     return pathlib.Path(process.run([BUILDER]).strip())
 
 
@@ -53,16 +53,19 @@ class Guest:
     .qmp     socket for the daemon
     .spy     second socket, for us: self.look() connects to it
     .console everything that the guest said, as a file
+    .agent   socket of its agent, when there is one
     """
 
-    def __init__(self, folder, built, accel, sizes=None, ballast=None, pause=0.2, kib=64, keep=40):
+    def __init__(self, folder, built, accel, sizes=None, ballast=None, pause=0.2, kib=64, keep=40, iothreads=(), agent=False):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.built, self.accel, self.pause = built, accel, pause
+        self.iothreads = iothreads  # disks that have one each
         self.writing = image.Writing(kib=kib, keep=keep, ballast=ballast or {})
         self.qmp = self.folder / "qmp.sock"
         self.spy = self.folder / "spy.sock"
         self.console = self.folder / "console.log"
+        self.agent = self.folder / "agent.sock" if agent else None
         self.process = None
         sizes = sizes or {}
         self.disks = {}
@@ -72,13 +75,19 @@ class Guest:
 
     def command(self):
         yield from ["qemu-system-x86_64", "-name", "throw-away", "-accel", self.accel, "-m", "256", "-nodefaults", "-no-user-config",
-                    "-display", "none", "-no-reboot", "-kernel", self.built / "vmlinuz", "-initrd", self.built / "initrd.gz"]
-        yield from ["-append", "console=ttyS0 loglevel=4 panic=-1 writer_pause=%s writer_kib=%d writer_keep=%d"
-                    % (self.pause, self.writing.kib, self.writing.keep)]
+                    "-display", "none", "-no-reboot", "-kernel", self.built / "vmlinuz"]
+        yield from ["-initrd", self.built / ("initrd-agent.gz" if self.agent else "initrd.gz")]
+        yield from ["-append", "console=ttyS0 loglevel=4 panic=-1 writer_pause=%s writer_kib=%d writer_keep=%d%s"
+                    % (self.pause, self.writing.kib, self.writing.keep, " agent=1" if self.agent else "")]
+        if self.agent:
+            yield from ["-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=%s,server=on,wait=off" % self.agent,
+                        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
         yield from ["-chardev", "file,id=console,path=%s" % self.console, "-serial", "chardev:console"]
         for disk, path in self.disks.items():
+            thread = ",iothread=io-%s" % disk if disk in self.iothreads else ""
+            yield from ["-object", "iothread,id=io-%s" % disk] if thread else []
             yield from ["-blockdev", "driver=qcow2,node-name=disk-%s,discard=unmap,file.driver=file,file.discard=unmap,file.filename=%s" % (disk, path),
-                        "-device", "virtio-blk-pci,id=%s,drive=disk-%s" % (disk, disk)]
+                        "-device", "virtio-blk-pci,id=%s,drive=disk-%s%s" % (disk, disk, thread)]
         for path in (self.qmp, self.spy):
             yield from ["-qmp", "unix:%s,server=on,wait=off" % path]
 

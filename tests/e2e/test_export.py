@@ -2,7 +2,10 @@
 """The frozen point in time of a writing guest, read by programs that are not ours."""
 
 import json
+import os
+import subprocess
 
+import daemon
 import image
 import process
 from conftest import VM
@@ -29,6 +32,18 @@ def test_export_for_others(site):
         assert 0 < dirty < disk["size"] // 2
     site.ctl("export", "end", second["id"], "--failed")
     process.wait_until(lambda: site.ctl("export", "show", second["id"])["state"] == "failed", 30, "the export to end")
+
+
+def test_the_readme_is_right(site):
+    """Its commands, as they are, in a folder where vda.raw may be written."""
+    lines = (daemon.ROOT / "README.md").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if "backupctl export begin" in line)
+    last = next(i for i, line in enumerate(lines) if "backupctl export end" in line)
+    script = "set -e\n" + "\n".join(line.strip() for line in lines[first:last + 1])
+    environment = dict(daemon.environment(), BACKUPD_HOST=site.daemon.address, PATH="%s:%s" % (site.daemon.backupctl.parent, os.environ["PATH"]))
+    done = subprocess.run(["sh", "-c", script], cwd=site.folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, "%s\n%s%s" % (script, done.stdout, done.stderr)
+    image.check_content(site.folder / "vda.raw", "raw", "vda", site.guest.writing)
 
 
 def exported(site, identifier):

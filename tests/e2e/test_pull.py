@@ -186,10 +186,13 @@ def test_damage_is_found_and_healed(vault):
 def test_copy_to_another_repository(vault):
     job = vault.backup()
     vault.ctl("repo", "add", "second", "--path", vault.folder / "second")
-    assert vault.ctl("backup", "copy", job["backup_id"], "--to", "second", "--wait")["state"] == "completed"
-    vault.ctl("repo", "remove", "vault")
-    assert vault.ctl("backup", "show", job["backup_id"])["repository"] == "second"
+    copied = vault.ctl("backup", "copy", job["backup_id"], "--to", "second", "--wait")
+    assert copied["state"] == "completed"
     vault.check_restored(job)
+    vault.ctl("repo", "remove", "vault")
+    assert [item["id"] for item in vault.ctl("backup", "list")["items"]] == [copied["backup_id"]]
+    assert vault.ctl("backup", "show", copied["backup_id"])["copy_of"] == job["backup_id"]
+    vault.check_restored(dict(job, backup_id=copied["backup_id"]))
 
 
 def test_encrypted_repository(site):

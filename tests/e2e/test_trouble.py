@@ -71,14 +71,16 @@ def test_paused_job_stays_paused_over_a_restart_of_the_daemon(site):
 
 
 def test_qemu_killed_in_the_middle(site):
+    """The backup is begun anew from the images, until the guest is there again."""
     first = site.backup()
     site.guest.wait_steps(10)
     job = site.slow_backup("--level", "full")
     site.guest.kill()
+    site.daemon.wait_job(job["id"], lambda job: "the VM ended in the middle" in (job["reason"] or ""), "to begin anew")
+    site.guest.start()
     failed = site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to fail")
     assert failed["state"] == "failed"
-    assert failed["error"]["code"] in ("unreachable", "failed") and failed["error"]["message"]
-    site.guest.start()
+    assert failed["error"]["code"] in ("unreachable", "failed", "conflict") and failed["error"]["message"]
     site.daemon.wait_vm(VM, "running")
     full = site.backup()
     assert levels(full) == BOTH_FULL

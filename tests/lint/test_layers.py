@@ -14,6 +14,7 @@ LAYERS = {
     'api': [],
     'daemon/base': ['api'],
     'daemon/hypervisor': ['api', 'daemon/base'],
+    'daemon/guard': ['api', 'daemon/base', 'daemon/hypervisor'],
     'daemon/mover': ['api', 'daemon/base'],
     'daemon/repository': ['api', 'daemon/base', 'daemon/mover'],
     'daemon/rescue': ['api', 'daemon/base', 'daemon/mover', 'daemon/repository'],

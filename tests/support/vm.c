@@ -116,6 +116,14 @@ command_line (BkTestVm *vm)
   return result;
 }
 
+static void
+launch (BkTestVm *vm)
+{
+  g_auto (GStrv) argv = command_line (vm);
+  vm->process = bk_process_start_listening ((const char *const *)argv, vm->own);
+  connect_monitor (vm);
+}
+
 BkTestVm *
 bk_test_vm_start (const char *folder, const BkTestDisk *disks, unsigned n)
 {
@@ -126,10 +134,16 @@ bk_test_vm_start (const char *folder, const BkTestDisk *disks, unsigned n)
   vm->n = n;
   for (unsigned i = 0; i < n; i++)
     make_disk (&vm->disks[i], folder, &disks[i]);
-  g_auto (GStrv) argv = command_line (vm);
-  vm->process = bk_process_start_listening ((const char *const *)argv, vm->own);
-  connect_monitor (vm);
+  launch (vm);
   return vm;
+}
+
+void
+bk_test_vm_restart (BkTestVm *vm)
+{
+  bk_process_free (vm->process);
+  g_unlink (vm->own); /* or it would seem to listen already */
+  launch (vm);
 }
 
 static void

@@ -25,6 +25,8 @@ typedef struct {
 BkTestVm *bk_test_vm_start (const char *folder, const BkTestDisk *disks, unsigned n);
 /* @clean: quit, so that bitmaps are stored; else SIGKILL. */
 void bk_test_vm_stop (BkTestVm *vm, bool clean);
+/* Starts a stopped one again, on its images; the model stays what it was. */
+void bk_test_vm_restart (BkTestVm *vm);
 void bk_test_vm_free (BkTestVm *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkTestVm, bk_test_vm_free)
 

@@ -46,14 +46,17 @@ class Vm:
             path.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
             self.process = process.start(self.arguments(), self.as_child, stdout=log, stderr=log)
-        process.wait_until(self._listens, 30, "QEMU to listen")
-        self.monitor = qmp.Qmp(self.own, timeout=100)
+        self.monitor = process.wait_until(self._connect, 30, "QEMU to listen")
         return self
 
-    def _listens(self):
+    def _connect(self):
+        """A socket is there a moment before it can be connected to."""
         if self.process.poll() is not None:
             raise RuntimeError("QEMU ended: " + self.log.read_text())
-        return self.own.exists() and self.qmp.exists()
+        try:
+            return qmp.Qmp(self.own, timeout=100) if self.qmp.exists() else None
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
 
     def stop(self):
         """As an administrator's "quit" does."""

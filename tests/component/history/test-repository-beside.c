@@ -2,6 +2,7 @@
  *
  * Who may be in a repository at once: processes, writers, readers and GC; the trash and pins; copies to another repository.
  */
+#include "copy.h"
 #include "history-scene.h"
 
 #include <string.h>
@@ -309,7 +310,125 @@ START_TEST (writers_beside_gc)
 }
 END_TEST
 
+static void
+cancel_at_first (uint64_t done G_GNUC_UNUSED, uint64_t total G_GNUC_UNUSED, gpointer cancellable)
+{
+  g_cancellable_cancel (cancellable);
+}
+
+START_TEST (a_cancelled_gc_loses_nothing)
+{
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  GByteArray *models[4];
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  BkRepositoryGc result;
+  for (unsigned i = 0; i < 4; i++) {
+    char id[2] = { (char)('A' + i), 0 };
+    models[i] = scene_disk (MIB);
+    scene_fill_random (models[i], 0, MIB, i);
+    scene_must_backup (repository, id, models[i], NULL, NULL, NULL);
+  }
+  scene_must_delete (repository, "A");
+  uint64_t before = bk_repository_bytes_stored (repository);
+  ck_assert (!bk_repository_gc (repository, 0, FALSE, cancel_at_first, cancellable, cancellable, &result, &error));
+  bk_assert_error (error, BK_ERROR_CANCELLED);
+  ck_assert_uint_eq (bk_repository_bytes_stored (repository), before);
+  scene_assert_content (repository, "B", models[1]);
+  scene_must_gc (repository, NULL);
+  ck_assert_uint_lt (bk_repository_bytes_stored (repository), before);
+  scene_assert_content (repository, "D", models[3]);
+  for (unsigned i = 0; i < 4; i++)
+    g_byte_array_unref (models[i]);
+}
+END_TEST
+
+/* Into the trash and out of it, as fast as can be. */
+static gpointer
+throw_away_and_get_back (gpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  while (!g_atomic_int_get (&stopped)) {
+    scene_must_delete (data, "B1");
+    ck_assert_msg (bk_repository_undelete (data, "web01", "B1", &error), "%s", error ? error->message : "");
+  }
+  return NULL;
+}
+
+/* GC reads the list of backups and that of the trash; what moves from one to the other meanwhile must be in one of them. The
+ * many others are there to make the lists long. */
+START_TEST (a_delete_beside_gc_loses_nothing)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  g_autoptr (GByteArray) empty = scene_disk (64 * KIB);
+  BkRepositoryGc result;
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
+  for (unsigned i = 0; i < 60; i++) {
+    g_autofree char *id = g_strdup_printf ("C%u", i);
+    scene_must_backup (repository, id, empty, NULL, NULL, NULL);
+    if (i % 2)
+      scene_must_delete (repository, id);
+  }
+  g_atomic_int_set (&stopped, 0);
+  GThread *thread = g_thread_new ("delete", throw_away_and_get_back, repository);
+  for (unsigned i = 0; i < 60; i++)
+    ck_assert_msg (bk_repository_gc (repository, 3600, FALSE, NULL, NULL, NULL, &result, &error), "%s", error ? error->message : "");
+  g_atomic_int_set (&stopped, 1);
+  g_thread_join (thread);
+  scene_assert_content (repository, "B1", model);
+}
+END_TEST
+
 /* --- copies --- */
+
+static gboolean
+carry (BkRepositoryCopy *copy, uint64_t *read, GError **error)
+{
+  for (unsigned i = 0; i < bk_repository_copy_disks (copy); i++) {
+    BkReader *reader = NULL;
+    BkSink *sink = NULL;
+    if (!bk_repository_copy_open (copy, i, &reader, &sink, error))
+      return FALSE;
+    g_autoptr (BkReader) from = reader;
+    g_autoptr (BkSink) to = sink;
+    g_autoptr (BkCopy) disk = bk_copy_new (from, to, NULL);
+    if (!bk_copy_run (disk, NULL, error))
+      return FALSE;
+    *read = bk_copy_counters (disk).read;
+  }
+  return bk_repository_copy_commit (copy, error);
+}
+
+static gboolean
+copy (BkRepository *from, BkRepository *to, const char *backup, const char *id, const char *base, const char *base_there, uint64_t *read, GError **error)
+{
+  const BkRepositoryCopyOf of = { "web01", backup, id, base, base_there };
+  g_autoptr (BkRepositoryCopy) begun = bk_repository_copy_begin (from, to, &of, error);
+  return begun && carry (begun, read, error);
+}
+
+static void
+must_copy (BkRepository *from, BkRepository *to, const char *backup, const char *id, const char *base, const char *base_there, uint64_t *read)
+{
+  g_autoptr (GError) error = NULL;
+  gboolean ok = copy (from, to, backup, id, base, base_there, read, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+}
+
+static void
+assert_copy_of (BkRepository *repository, const char *id, const char *original)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkBackupInfo) info = bk_repository_read (repository, "web01", id, &error);
+  bk_assert_no_error (error);
+  ck_assert_str_eq (info->copy_of, original);
+}
 
 START_TEST (a_copy_holds_the_same)
 {
@@ -317,25 +436,54 @@ START_TEST (a_copy_holds_the_same)
   g_autofree char *path = scene_path (), *other = scene_path ();
   BkRepositorySecret secret = { .passphrase = "other" };
   g_autoptr (BkRepository) from = scene_create (path, NULL);
-  g_autoptr (BkRepository) to = scene_create (other, &(BkRepositoryOptions){ .chunk_size = 256 * KIB, .secret = &secret });
+  g_autoptr (BkRepository) to = scene_create (other, &(BkRepositoryOptions){ .chunk_size = 256 * KIB, .secret = &secret, .compression = 3 });
   g_autoptr (GByteArray) old = scene_disk (3 * MIB + 777);
+  uint64_t read = 0;
   scene_fill_random (old, 0, MIB, 1);
   scene_fill_text (old, 2 * MIB, MIB, 2);
   g_autoptr (GByteArray) model = scene_copy (old);
   scene_fill_random (model, MIB / 2, 100, 3);
   scene_must_backup (from, "B1", old, NULL, NULL, NULL);
   scene_must_backup (from, "B2", model, "B1", old, NULL);
-  gboolean ok = bk_repository_copy (from, to, "web01", "B1", NULL, 2, NULL, NULL, NULL, &error);
-  bk_assert_no_error (error);
-  ck_assert (ok);
-  ok = bk_repository_copy (from, to, "web01", "B2", "B1", 2, NULL, NULL, NULL, &error);
-  bk_assert_no_error (error);
-  ck_assert (ok);
-  scene_assert_content (to, "B1", old);
-  scene_assert_content (to, "B2", model);
-  scene_assert_listed (to, "B1 B2");
-  ck_assert (!bk_repository_copy (from, to, "web01", "B2", NULL, 2, NULL, NULL, NULL, &error));
+  must_copy (from, to, "B1", "C1", NULL, NULL, &read);
+  ck_assert_uint_ge (read, 2 * MIB);
+  must_copy (from, to, "B2", "C2", "B1", "C1", &read);
+  ck_assert_uint_le (read, 64 * KIB); /* the rest is as in the base */
+  scene_assert_content (to, "C1", old);
+  scene_assert_content (to, "C2", model);
+  scene_assert_listed (to, "C1 C2");
+  assert_copy_of (to, "C2", "B2");
+  ck_assert (!copy (from, to, "B2", "C2", NULL, NULL, &read, &error));
   bk_assert_error (error, BK_ERROR_CONFLICT);
+  /* And back, where it is one of the original. */
+  must_copy (to, from, "C2", "D2", NULL, NULL, &read);
+  assert_copy_of (from, "D2", "B2");
+  scene_must_delete (from, "B2");
+  scene_must_gc (from, NULL);
+  scene_assert_content (from, "D2", model);
+}
+END_TEST
+
+START_TEST (a_copy_that_is_given_up_is_not_there)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path (), *other = scene_path ();
+  g_autoptr (BkRepository) from = scene_create (path, NULL);
+  g_autoptr (BkRepository) to = scene_create (other, NULL);
+  g_autoptr (GByteArray) model = scene_disk (MIB);
+  const BkRepositoryCopyOf of = { "web01", "B1", "C1", NULL, NULL };
+  BkReader *reader = NULL;
+  BkSink *sink = NULL;
+  scene_fill_random (model, 0, MIB, 1);
+  scene_must_backup (from, "B1", model, NULL, NULL, NULL);
+  BkRepositoryCopy *begun = bk_repository_copy_begin (from, to, &of, &error);
+  ck_assert (bk_repository_copy_open (begun, 0, &reader, &sink, &error));
+  bk_repository_copy_free (begun);
+  bk_reader_free (reader);
+  bk_sink_free (sink);
+  scene_assert_listed (to, "");
+  scene_must_gc (to, NULL);
+  ck_assert_uint_eq (bk_repository_bytes_stored (to), 0);
 }
 END_TEST
 
@@ -344,7 +492,7 @@ main (void)
 {
   const TTest *const tests[] = { one_process_writes_and_others_read, a_reader_writes_nothing, what_is_not_a_repository, the_trash_gives_back,
                                  a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on,
-                                 a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc,
-                                 a_copy_holds_the_same, NULL };
+                                 a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc, a_cancelled_gc_loses_nothing, a_delete_beside_gc_loses_nothing,
+                                 a_copy_holds_the_same, a_copy_that_is_given_up_is_not_there, NULL };
   return bk_suite_run ("repository-beside", tests);
 }

@@ -77,7 +77,7 @@ assert_golden (const char *name, const BkRepositorySecret *key)
   g_autofree char *text = bk_repository_read_blob (repository, "web01", "B3", "domain.xml", &length, &error);
   bk_assert_no_error (error);
   ck_assert_str_eq (text, blob);
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, NULL, &error);
   bk_assert_no_error (error);
   ck_assert_uint_eq (verify->backups, 3);
   ck_assert_uint_eq (verify->damage->len, 0);

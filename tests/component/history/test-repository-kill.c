@@ -68,7 +68,7 @@ static void
 assert_whole (BkRepository *repository)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (repository, NULL, NULL, 1, NULL, NULL, NULL, NULL, &error);
   bk_assert_no_error (error);
   ck_assert_uint_eq (verify->damage->len, 0);
   scene_assert_content (repository, "B1", old_content);
@@ -126,6 +126,19 @@ crashes (Operation operation, unsigned n)
 typedef bool (*Disturbance) (Operation operation, unsigned n);
 
 static void
+assert_no_debris (const char *folder)
+{
+  const char *name;
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  while (dir && (name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *inside = g_build_filename (folder, name, NULL);
+    ck_assert_msg (name[0] != '.', "'%s' is left", inside);
+    if (g_file_test (inside, G_FILE_TEST_IS_DIR))
+      assert_no_debris (inside);
+  }
+}
+
+static void
 sweep_backup (Disturbance disturb)
 {
   bool disturbed = true;
@@ -139,6 +152,7 @@ sweep_backup (Disturbance disturb)
     scene_assert_content (repository, "B2", new_content);
     scene_must_delete (repository, "B2");
     scene_must_gc (repository, NULL);
+    assert_no_debris (path);
   }
 }
 
@@ -175,6 +189,7 @@ sweep_gc (Disturbance disturb)
     scene_assert_listed (repository, "B1");
     scene_must_gc (repository, NULL);
     ck_assert_uint_lt (bk_repository_bytes_stored (repository), 512 * KIB);
+    assert_no_debris (path);
     assert_whole (repository);
   }
 }

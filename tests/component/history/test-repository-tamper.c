@@ -4,7 +4,9 @@
  * never wrong; verify tells what is hurt; the next backup that has the data heals it.
  */
 #include "history-scene.h"
+#include "index-run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +84,7 @@ static BkRepositoryVerify *
 verify_all (BkRepository *repository)
 {
   g_autoptr (GError) error = NULL;
-  BkRepositoryVerify *verify = bk_repository_verify (repository, NULL, NULL, 2, NULL, NULL, NULL, &error);
+  BkRepositoryVerify *verify = bk_repository_verify (repository, NULL, NULL, 2, NULL, NULL, NULL, NULL, &error);
   bk_assert_no_error (error);
   ck_assert_ptr_nonnull (verify);
   return verify;
@@ -200,18 +202,135 @@ START_TEST (a_missing_pack_is_told_and_healed)
 }
 END_TEST
 
+/* --- the index: whatever becomes of it, nothing is lost, and nothing that is live is freed --- */
+
+/* The only file in it; (transfer full). */
+static char *
+index_path (void)
+{
+  g_autofree char *folder = in_repository ("index");
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  ck_assert_ptr_nonnull (dir);
+  const char *name = g_dir_read_name (dir);
+  ck_assert_ptr_nonnull (name);
+  char *file = g_build_filename (folder, name, NULL);
+  ck_assert_ptr_null (g_dir_read_name (dir));
+  return file;
+}
+
+static void
+remove_index (void)
+{
+  g_autofree char *folder = in_repository ("index");
+  g_autofree char *command = g_strdup_printf ("rm -rf '%s'", folder);
+  ck_assert_int_eq (system (command), 0);
+}
+
+/* Two backups with something in common, and one in the trash. */
+static void
+make_three (const GByteArray *model, const GByteArray *other)
+{
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  scene_must_backup (repository, "B0", other, NULL, NULL, NULL);
+  scene_must_backup (repository, "B1", model, "B0", other, NULL);
+  scene_must_backup (repository, "B2", other, NULL, NULL, NULL);
+  scene_must_delete (repository, "B0");
+}
+
+static void
+assert_three_go_on (const GByteArray *model, const GByteArray *other)
+{
+  g_autoptr (BkRepository) repository = scene_open (path, NULL);
+  scene_must_backup (repository, "B3", model, NULL, NULL, NULL);
+  scene_must_gc (repository, NULL);
+  scene_assert_content (repository, "B1", model);
+  scene_assert_content (repository, "B2", other);
+  scene_assert_content (repository, "B3", model);
+  scene_must_delete (repository, "B3");
+}
+
 START_TEST (the_index_may_go)
 {
-  g_autoptr (GByteArray) model = make_model ();
+  g_autoptr (GByteArray) model = make_model (), other = make_model ();
+  scene_fill_random (other, 600 * KIB, 150 * KIB, 9);
   path = scene_path ();
-  g_autoptr (BkRepository) repository = scene_create (path, NULL);
-  scene_must_backup (repository, "B1", model, NULL, NULL, NULL);
-  g_clear_pointer (&repository, bk_repository_unref);
-  g_autofree char *index = in_repository ("index");
-  g_autofree char *command = g_strdup_printf ("rm -rf '%s'", index);
-  ck_assert_int_eq (system (command), 0);
-  repository = scene_open (path, NULL);
+  make_three (model, other);
+  remove_index ();
+  assert_three_go_on (model, other);
+}
+END_TEST
+
+START_TEST (a_damaged_index_is_made_anew)
+{
+  g_autoptr (GByteArray) model = make_model (), other = make_model ();
+  scene_fill_random (other, 600 * KIB, 150 * KIB, 9);
+  path = scene_path ();
+  make_three (model, other);
+  g_autofree char *file = index_path (), *original = NULL;
+  size_t length;
+  load (file, &original, &length);
+  for (size_t offset = 0; offset < length; offset += 97) {
+    g_autofree char *now = index_path (), *data = NULL;
+    size_t now_length;
+    load (now, &data, &now_length);
+    if (offset % 2)
+      flip (now, offset % now_length);
+    else
+      save (now, data, offset % now_length);
+    assert_three_go_on (model, other);
+  }
+}
+END_TEST
+
+/* Says that all is in it, and has nothing but pages: as no accident would have it, and so that no walk over maps misses anything. */
+static void
+make_index_lie (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *file = index_path (), *copy = g_strconcat (path, ".copy", NULL);
+  int fd = open (copy, O_RDWR | O_CREAT, 0600);
+  g_autoptr (BkIndexRun) run = bk_index_run_open (open (file, O_RDONLY), file, &error);
+  bk_assert_no_error (error);
+  g_autoptr (BkIndexRunWriter) writer = bk_index_run_writer_new (fd, copy);
+  BkIndexCursor *cursor = bk_index_cursor_new (run);
+  for (unsigned i = 0; i < bk_index_run_packs (run); i++)
+    ck_assert_uint_eq (bk_index_run_writer_add_pack (writer, bk_index_run_pack_name (run, i)), i);
+  for (const BkIndexEntry *entry = NULL; bk_index_cursor_next (cursor, &entry, &error) && entry;)
+    if (entry->length < 64 * KIB)
+      ck_assert (bk_index_run_writer_append (writer, entry, &error));
+  ck_assert (bk_index_run_writer_finish (writer, &error));
+  bk_assert_no_error (error);
+  bk_index_cursor_free (cursor);
+  close (fd);
+  ck_assert_int_eq (rename (copy, file), 0);
+}
+
+START_TEST (an_index_that_lies_frees_nothing)
+{
+  g_autoptr (GByteArray) model = make_model (), other = make_model ();
+  scene_fill_random (other, 600 * KIB, 150 * KIB, 9);
+  path = scene_path ();
+  make_three (model, other);
+  make_index_lie ();
+  g_autoptr (BkRepository) repository = scene_open (path, NULL);
+  scene_must_gc (repository, NULL);
   scene_assert_content (repository, "B1", model);
+  scene_assert_content (repository, "B2", other);
+}
+END_TEST
+
+START_TEST (an_index_that_lies_hides_nothing)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GByteArray) model = make_model (), other = make_model ();
+  path = scene_path ();
+  make_three (model, other);
+  make_index_lie ();
+  g_autoptr (BkRepository) reader = bk_repository_open (path, NULL, BK_REPOSITORY_READ, &error);
+  bk_assert_no_error (error);
+  scene_assert_content (reader, "B1", model);
+  g_clear_pointer (&reader, bk_repository_unref);
+  assert_three_go_on (model, other);
 }
 END_TEST
 
@@ -388,7 +507,8 @@ int
 main (void)
 {
   const TTest *const tests[] = { flipped_packs_are_never_believed, cut_packs_give_what_is_left, verify_names_what_is_hurt_and_a_backup_heals_it,
-                                 a_missing_pack_is_told_and_healed, the_index_may_go, damaged_manifests_stop_gc, a_manifest_is_that_of_its_own_backup,
+                                 a_missing_pack_is_told_and_healed, the_index_may_go,
+                                 a_damaged_index_is_made_anew, an_index_that_lies_frees_nothing, an_index_that_lies_hides_nothing, damaged_manifests_stop_gc, a_manifest_is_that_of_its_own_backup,
                                  only_the_passphrase_opens, only_the_key_file_opens, an_encrypted_repository_takes_no_mere_checksum,
                                  a_changed_header_is_not_believed, NULL };
   return bk_suite_run ("repository-tamper", tests);

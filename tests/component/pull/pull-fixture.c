@@ -15,9 +15,19 @@
 /* --- VM and daemon --- */
 
 static void
+keep_record (json_object *recorded, gpointer data)
+{
+  Fixture *f = data;
+  g_clear_pointer (&f->recorded, json_object_put);
+  f->recorded = json_object_get (recorded);
+}
+
+static void
 connect_backend (Fixture *f)
 {
   f->backend = bk_qmp_backend_new (bk_test_vm_qmp (f->vm));
+  if (f->offline)
+    f->backend = bk_offline_backend_new (f->backend, f->exports, f->recorded, keep_record, f);
   bk_backend_connect (f->backend);
 }
 
@@ -28,15 +38,28 @@ disconnect_backend (Fixture *f)
   bk_backend_free (f->backend);
 }
 
-void
-set_up (Fixture *f, const BkTestDisk *disks, unsigned n)
+static void
+set_up_as (Fixture *f, const BkTestDisk *disks, unsigned n, bool offline)
 {
   memset (f, 0, sizeof *f);
+  f->offline = offline;
   f->folder = bk_suite_folder ();
   f->exports = g_build_filename (f->folder, "exports", NULL);
   f->vm = bk_test_vm_start (f->folder, disks, n);
   wait_for_iothreads (f, disks, n);
   connect_backend (f);
+}
+
+void
+set_up (Fixture *f, const BkTestDisk *disks, unsigned n)
+{
+  set_up_as (f, disks, n, false);
+}
+
+void
+set_up_offline (Fixture *f, const BkTestDisk *disks, unsigned n)
+{
+  set_up_as (f, disks, n, true);
 }
 
 static bool
@@ -80,6 +103,7 @@ tear_down (Fixture *f)
   bk_test_vm_free (f->vm);
   g_clear_pointer (&f->run, bk_run_free);
   g_clear_error (&f->error);
+  g_clear_pointer (&f->recorded, json_object_put);
   g_free (f->exports);
   g_free (f->folder);
 }
@@ -97,7 +121,7 @@ restart_daemon (Fixture *f)
 
 /* --- runs --- */
 
-static void
+void
 work_inspect (gpointer data)
 {
   Fixture *f = data;
@@ -107,8 +131,9 @@ work_inspect (gpointer data)
 }
 
 static BkRunDisk *
-new_disk (const BkDisk *disk, unsigned index, unsigned number, const char *base)
+new_disk (const BkDisk *disk, unsigned index, unsigned number, const char *base, bool offline)
 {
+  bool tracks = !offline || disk->can_persist;
   BkRunDisk *planned = g_new0 (BkRunDisk, 1);
   planned->index = index;
   planned->name = g_strdup (disk->name);
@@ -116,10 +141,12 @@ new_disk (const BkDisk *disk, unsigned index, unsigned number, const char *base)
   planned->root = g_strdup (disk->root);
   planned->node = g_strdup (disk->node);
   planned->format = g_strdup (disk->format);
+  planned->path = offline ? g_strdup (disk->path) : NULL;
   planned->size = disk->size;
+  base = tracks ? base : NULL;
   planned->sync = g_strdup (base ? "bitmap" : "full");
-  planned->checkpoint = true;
-  planned->bitmap = g_strdup_printf ("bkd-0a1b2c-cp-%u", number);
+  planned->checkpoint = tracks;
+  planned->bitmap = tracks ? g_strdup_printf ("bkd-0a1b2c-cp-%u", number) : NULL;
   planned->parent_bitmap = base ? g_strdup (strrchr (base, ',') ? strrchr (base, ',') + 1 : base) : NULL;
   planned->base_bitmaps = base ? g_strsplit (base, ",", -1) : NULL;
   planned->persistent = disk->can_persist;
@@ -139,7 +166,8 @@ new_run (Fixture *f, unsigned number, unsigned first, unsigned n, const char *ba
   run->export_folder = g_strdup (f->exports);
   run->disks = g_ptr_array_new ();
   for (unsigned i = 0; i < n; i++)
-    g_ptr_array_add (run->disks, new_disk (f->state->disks->pdata[first + i], i, number, base));
+    g_ptr_array_add (run->disks, new_disk (f->state->disks->pdata[first + i], i, number, base, f->state->offline));
+  run->offline = f->state->offline;
   return run;
 }
 

@@ -22,6 +22,8 @@ typedef struct {
   char *exports; /* the export folder */
   BkTestVm *vm;
   BkBackend *backend;
+  bool offline; /* the backend is one that serves the VM while it is shut off, too */
+  json_object *recorded; /* what that has given to be kept */
   BkVmState *state; /* as of the last new run */
   BkRun *run;
   GError *error;
@@ -32,6 +34,8 @@ typedef struct {
 int run_tests (const char *name, const TTest *const *tests);
 
 void set_up (Fixture *f, const BkTestDisk *disks, unsigned n);
+/* The same for a backend that serves the VM while it is shut off, too. */
+void set_up_offline (Fixture *f, const BkTestDisk *disks, unsigned n);
 /* Waits until the firmware has taken all disks @disks into their iothreads, which only it can do; set_up() does so, too. */
 void wait_for_iothreads (Fixture *f, const BkTestDisk *disks, unsigned n);
 void tear_down (Fixture *f);
@@ -42,6 +46,7 @@ void restart_daemon (Fixture *f);
 BkRun *new_run (Fixture *f, unsigned number, unsigned first, unsigned n, const char *base);
 
 /* Steps of f->run in a worker thread; they set ok and error. */
+void work_inspect (gpointer data);
 void work_snapshot (gpointer data);
 void work_export (gpointer data);
 void work_check (gpointer data);

@@ -69,15 +69,6 @@ spoil (Fixture *f, bool zero)
   }
 }
 
-static void
-work_inspect (gpointer data)
-{
-  Fixture *f = data;
-  bk_vm_state_free (f->state);
-  f->state = bk_backend_inspect (f->backend, NULL, &f->error);
-  f->ok = f->state != NULL;
-}
-
 /* The newest records, and its parent no longer. */
 static void
 assert_recording (Fixture *f)

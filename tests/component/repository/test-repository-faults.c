@@ -90,7 +90,7 @@ check_after (bool has_first)
     scene_check ("B", second, SIZE);
   ck_assert_msg (scene_backup ("C", has_first ? "A" : NULL, second, SIZE, has_first ? touched : NULL, &error), "%s", error ? error->message : "");
   scene_check ("C", second, SIZE);
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, NULL, NULL, 1, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, NULL, NULL, 1, NULL, NULL, NULL, NULL, &error);
   ck_assert (verify && verify->damage->len == 0);
   ck_assert (bk_repository_delete (scene_repository, "web01", "C", &error));
   check_nothing_is_left ();
@@ -213,7 +213,7 @@ START_TEST (a_flipped_byte_is_found_named_and_healed)
   reopen ();
   ck_assert (!scene_read ("A", found, SIZE, &error));
   bk_assert_error (error, BK_ERROR_CORRUPT);
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, NULL, NULL, 2, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, NULL, NULL, 2, NULL, NULL, NULL, NULL, &error);
   ck_assert (verify && verify->damage->len == 1);
   const BkRepositoryDamage *damage = verify->damage->pdata[0];
   ck_assert_str_eq (damage->backup, "A");
@@ -235,7 +235,7 @@ START_TEST (a_flipped_byte_is_found_named_and_healed)
   ck_assert_msg (scene_backup ("H", NULL, first, SIZE, NULL, &error), "%s", error ? error->message : "");
   scene_check ("H", first, SIZE);
   scene_check ("A", first, SIZE);
-  g_autoptr (BkRepositoryVerify) again = bk_repository_verify (scene_repository, NULL, NULL, 2, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) again = bk_repository_verify (scene_repository, NULL, NULL, 2, NULL, NULL, NULL, NULL, &error);
   ck_assert (again && again->damage->len == 0);
   g_autoptr (BkBackupInfo) healed = bk_repository_read (scene_repository, "web01", "A", &error);
   ck_assert (!healed->damaged && healed->verified_at > 0);
@@ -275,7 +275,7 @@ START_TEST (a_missing_pack_is_told_and_healed)
   reopen ();
   ck_assert (!scene_read ("A", found, SIZE, &error));
   bk_assert_error (error, BK_ERROR_CORRUPT);
-  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, "web01", "A", 2, NULL, NULL, NULL, &error);
+  g_autoptr (BkRepositoryVerify) verify = bk_repository_verify (scene_repository, "web01", "A", 2, NULL, NULL, NULL, NULL, &error);
   ck_assert (verify && verify->damage->len > 0);
   BkRepositoryGc result;
   ck_assert (!bk_repository_gc (scene_repository, 0, FALSE, NULL, NULL, NULL, &result, &error));

@@ -360,28 +360,7 @@ START_TEST (nothing_is_in_the_clear)
 }
 END_TEST
 
-/* --- copies and blobs --- */
-
-START_TEST (a_copy_is_the_same)
-{
-  g_autoptr (GError) error = NULL;
-  g_autoptr (GRand) rand = g_rand_new_with_seed (8);
-  size_t size = 70 * CHUNK + 5;
-  g_autofree uint8_t *disk = scene_disk (rand, size);
-  backup ("A", NULL, disk, size, NULL);
-  g_autofree char *other = g_strconcat (scene_root, "-other", NULL);
-  const BkRepositorySecret secret = { .passphrase = "another" };
-  const BkRepositoryOptions options = { .secret = &secret, .compression = 3 };
-  ck_assert (bk_repository_create (other, &options, &error));
-  g_autoptr (BkRepository) to = bk_repository_open (other, &secret, BK_REPOSITORY_WRITE, &error);
-  ck_assert (bk_repository_copy (scene_repository, to, "web01", "A", NULL, 2, NULL, NULL, NULL, &error));
-  ck_assert (!bk_repository_copy (scene_repository, to, "web01", "A", NULL, 2, NULL, NULL, NULL, &error));
-  bk_assert_error (error, BK_ERROR_CONFLICT);
-  g_autoptr (BkRepository) from = g_steal_pointer (&scene_repository);
-  scene_repository = bk_repository_ref (to);
-  scene_check ("A", disk, size);
-}
-END_TEST
+/* --- blobs --- */
 
 START_TEST (blobs_come_along)
 {
@@ -433,12 +412,11 @@ main (void)
                                         a_pin_holds,
                                         one_process_writes,
                                         makes_none_where_something_is,
-                                        a_copy_is_the_same,
                                         blobs_come_along,
                                         statistics_add_up,
                                         stores_only_what_is_new,
                                         sparse_packs_are_rewritten };
-  const TTest *const encrypted[] = { the_wrong_key_opens_nothing, nothing_is_in_the_clear, what_is_in_use_stays, a_copy_is_the_same };
+  const TTest *const encrypted[] = { the_wrong_key_opens_nothing, nothing_is_in_the_clear, what_is_in_use_stays };
   Suite *suite = suite_create ("repository");
   TCase *chains = tcase_create ("chains"), *some = tcase_create ("plain"), *secret = tcase_create ("encrypted");
   tcase_add_checked_fixture (chains, start, scene_stop);

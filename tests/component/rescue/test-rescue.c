@@ -3,9 +3,12 @@
 
 #include "bk-error.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* One line on stderr with @words in it, and the exit status of @code. */
 static void
@@ -41,6 +44,31 @@ START_TEST (does_not_replace_without_force)
   rescue_check_file (file, 0, (const uint8_t *)"mine", 4);
   ck_assert_int_eq (rescue_call (NULL, NULL, "extract", scene_root, BACKUP, "--output", file, "--force", NULL), 0);
   rescue_check_file (file, 0, rescue_disk, SIZE);
+  rescue_stop ();
+}
+END_TEST
+
+/* In the folder of the output: one that a killed extract left, one that is being written, and one that is somebody's own. */
+START_TEST (clears_what_a_killed_extract_left)
+{
+  rescue_start (NULL);
+  g_autofree char *err = NULL, *file = rescue_path ("vda.raw"), *part = rescue_path ("vda.raw.part");
+  int fd = open (part, O_RDWR | O_CREAT, 0600);
+  ck_assert_int_eq (ftruncate (fd, SIZE), 0);
+  ck_assert_int_eq (flock (fd, LOCK_EX), 0);
+  int status = rescue_call (NULL, &err, "extract", scene_root, BACKUP, "--output", file, NULL);
+  check_refusal (status, err, BK_ERROR_CONFLICT, "is being written by another program");
+  close (fd);
+  g_clear_pointer (&err, g_free);
+  ck_assert_int_eq (rescue_call (NULL, &err, "extract", scene_root, BACKUP, "--output", file, NULL), 0);
+  ck_assert_msg (strstr (err, "removed '") && strstr (err, "vda.raw.part'"), "%s", err);
+  rescue_check_file (file, 0, rescue_disk, SIZE);
+  ck_assert (!g_file_test (part, G_FILE_TEST_EXISTS));
+  g_clear_pointer (&err, g_free);
+  ck_assert (g_file_set_contents (part, "mine", -1, NULL));
+  status = rescue_call (NULL, &err, "extract", scene_root, BACKUP, "--output", file, "--force", NULL);
+  check_refusal (status, err, BK_ERROR_CONFLICT, "is not what an extract of this disk leaves");
+  rescue_check_file (part, 0, (const uint8_t *)"mine", 4);
   rescue_stop ();
 }
 END_TEST
@@ -152,6 +180,7 @@ main (void)
   const TTest *const tests[] = {
     extracts_what_was_backed_up,
     does_not_replace_without_force,
+    clears_what_a_killed_extract_left,
     lists_and_verifies,
     says_what_is_wrong,
     leaves_nothing_where_a_chunk_is_damaged,

@@ -15,8 +15,8 @@ struct BkServeRegistry {
 };
 
 BkServeRegistry *
-bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories G_GNUC_UNUSED, BkEventRing *events,
-                       const char *folder G_GNUC_UNUSED)
+bk_serve_registry_new (BkCatalog *catalog, BkRepositoryRegistry *repositories G_GNUC_UNUSED, BkQueue *queue G_GNUC_UNUSED,
+                       BkEventRing *events, const char *folder G_GNUC_UNUSED)
 {
   BkServeRegistry *registry = g_new0 (BkServeRegistry, 1);
   registry->catalog = catalog;
@@ -116,13 +116,4 @@ bk_serve_registry_stop (BkServeRegistry *registry, const char *id, GError **erro
     return FALSE;
   publish (registry, serve);
   return g_ptr_array_remove (registry->serves, serve);
-}
-
-bool
-bk_serve_registry_has_backup (BkServeRegistry *registry, const char *backup)
-{
-  for (unsigned i = 0; i < registry->serves->len; i++)
-    if (g_str_equal (((BkServeInfo *)registry->serves->pdata[i])->backup, backup))
-      return true;
-  return false;
 }

@@ -177,7 +177,7 @@ open_next_version (const char *folder, GError **error)
 {
   g_autofree BkMigration *built_in = bk_migrations_built_in ();
   const BkMigration migrations[] = {
-    built_in[0], built_in[1], built_in[2], { "0004-next.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" }, { NULL, NULL }
+    built_in[0], built_in[1], built_in[2], built_in[3], { "0005-next.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" }, { NULL, NULL }
   };
   return bk_catalog_open_with (folder, migrations, error);
 }

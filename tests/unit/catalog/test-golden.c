@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAKE_VARIABLE "BACKUPD_MAKE_GOLDEN"
-#define NEWEST 3
+#define NEWEST 4
 #define INSTANCE "000000" /* of all of them */
 
 static const BkVmInfo *
@@ -27,7 +27,7 @@ golden_vm (void)
   return &vm;
 }
 
-/* In the catalog since version 3. */
+/* In the catalog since version 4. */
 static const BkVmInfo golden_domain = { .name = (char *)"db01", .libvirt = (char *)"qemu:///system", .domain = (char *)"Database 1",
                                         .uuid = (char *)"9a17a425-d866-4923-804b-eb7ebe6de6f0", .added_at = 1795402200000005 };
 
@@ -39,6 +39,14 @@ static const BkRepositoryInfo golden_keyed = { .name = (char *)"vault2", .type =
 
 static const BkRepositoryInfo golden_repository = { .name = (char *)"default", .type = (char *)"qcow2",
                                                     .path = (char *)"/backup/é", .created_at = 1795402200000002 };
+
+/* In the catalog since version 3. (transfer full) */
+static json_object *
+golden_disks (void)
+{
+  static const char text[] = "{\"recorded_at\":\"2026-11-25T10:00:00.000001Z\",\"disks\":[{\"name\":\"vda\",\"qdev\":\"vda\",\"path\":\"/vm/é.qcow2\"}]}";
+  return bk_json_parse (text, sizeof text - 1, NULL);
+}
 
 static BkJobRecord *
 golden_job (void)
@@ -81,6 +89,8 @@ START_TEST (makes_a_golden_catalog)
   ck_assert (bk_sql_exec (catalog->sql, "UPDATE instance SET id = '" INSTANCE "'", &error));
   ck_assert (bk_catalog_add_vm (catalog, golden_vm (), &error));
   ck_assert (bk_catalog_add_vm (catalog, &golden_domain, &error));
+  g_autoptr (json_object) disks = golden_disks ();
+  ck_assert (bk_catalog_record_disks (catalog, "web01", disks, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_repository, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_encrypted, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_keyed, &error));
@@ -121,7 +131,7 @@ check_vms (BkCatalog *catalog, unsigned version)
   const BkVmInfo *const wanted[] = { &golden_domain, golden_vm () };
   g_autoptr (GError) error = NULL;
   g_autoptr (GPtrArray) vms = bk_catalog_list_vms (catalog, &error);
-  unsigned skipped = version < 3 ? 1 : 0;
+  unsigned skipped = version < 4 ? 1 : 0;
   bk_assert_no_error (error);
   ck_assert_uint_eq (vms->len, G_N_ELEMENTS (wanted) - skipped);
   for (unsigned i = 0; i < vms->len; i++)
@@ -136,6 +146,16 @@ check_rows (BkCatalog *catalog)
   g_autoptr (BkJobRecord) wanted = golden_job ();
   g_autoptr (BkJobRecord) job = bk_catalog_get_job (catalog, "01JD", &error);
   sample_assert_equal_job (job, wanted);
+}
+
+static void
+check_disks (BkCatalog *catalog, unsigned version)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (json_object) wanted = golden_disks ();
+  g_autoptr (json_object) disks = NULL;
+  ck_assert (bk_catalog_recorded_disks (catalog, "web01", &disks, &error));
+  ck_assert (version < 3 ? disks == NULL : json_object_equal (disks, wanted));
 }
 
 static void
@@ -171,6 +191,7 @@ START_TEST (opens_all_versions)
     g_autoptr (BkCatalog) catalog = open_copy (name);
     check_rows (catalog);
     check_vms (catalog, version);
+    check_disks (catalog, version);
     check_repositories (catalog, version);
     check_backups (catalog);
     check_checkpoints (catalog);

@@ -305,20 +305,21 @@ END_TEST
 
 /* --- versions --- */
 
-#define BUILT_IN 3 /* migrations */
-#define NEXT "0004"
-#define AFTER_NEXT "0005"
+/* Of the last built-in migration, and what follows it. */
+#define NEWEST 4
+#define SECOND "0005"
+#define THIRD "0006"
 
 /* The built-in migrations and the given ones behind them. (transfer container) */
 static BkMigration *
 migrations_with (const char *second, const char *third)
 {
   g_autofree BkMigration *built_in = bk_migrations_built_in ();
-  BkMigration *migrations = g_new0 (BkMigration, BUILT_IN + 3);
-  ck_assert (built_in[BUILT_IN - 1].name && built_in[BUILT_IN].name == NULL); /* or else the numbers above are wrong */
-  memcpy (migrations, built_in, BUILT_IN * sizeof *built_in);
-  migrations[BUILT_IN] = (BkMigration){ NEXT "-second.sql", second };
-  migrations[BUILT_IN + 1] = (BkMigration){ third ? AFTER_NEXT "-third.sql" : NULL, third };
+  BkMigration *migrations = g_new0 (BkMigration, NEWEST + 3);
+  ck_assert (built_in[NEWEST - 1].name && built_in[NEWEST].name == NULL); /* or else the numbers above are wrong */
+  memcpy (migrations, built_in, NEWEST * sizeof *migrations);
+  migrations[NEWEST] = (BkMigration){ SECOND "-second.sql", second };
+  migrations[NEWEST + 1] = (BkMigration){ third ? THIRD "-third.sql" : NULL, third };
   return migrations;
 }
 
@@ -331,7 +332,7 @@ version_of (BkCatalog *catalog)
 }
 
 static void
-assert_copy_is_before (const char *folder, const char *copy)
+assert_copy_is_of_newest (const char *folder, const char *copy)
 {
   g_autofree char *from = path_in (folder, copy);
   g_autofree char *other = bk_suite_folder ();
@@ -341,7 +342,7 @@ assert_copy_is_before (const char *folder, const char *copy)
   ck_assert (g_file_get_contents (from, &data, &length, NULL));
   ck_assert (g_file_set_contents (to, data, (gssize)length, NULL));
   g_autoptr (BkCatalog) catalog = sample_open (other);
-  ck_assert_int_eq (version_of (catalog), BUILT_IN);
+  ck_assert_int_eq (version_of (catalog), NEWEST);
   assert_filled (catalog);
 }
 
@@ -349,8 +350,8 @@ assert_copy_is_before (const char *folder, const char *copy)
 /* How SQLite's manual changes a column; with foreign keys on it would take all checkpoints along. */
 #define REBUILD_VM                                                                                           \
   "CREATE TABLE vm2 (name TEXT PRIMARY KEY NOT NULL, qmp TEXT, agent TEXT, classes TEXT NOT NULL, "         \
-  "added_at INTEGER NOT NULL, libvirt_uri TEXT, domain TEXT, uuid TEXT, priority INTEGER) STRICT;" \
-  "INSERT INTO vm2 SELECT name, qmp, agent, classes, added_at, libvirt_uri, domain, uuid, 5 FROM vm;" \
+  "added_at INTEGER NOT NULL, recorded TEXT, libvirt_uri TEXT, domain TEXT, uuid TEXT, priority INTEGER) STRICT;"  \
+  "INSERT INTO vm2 SELECT name, qmp, agent, classes, added_at, recorded, libvirt_uri, domain, uuid, 5 FROM vm;"     \
   "DROP TABLE vm; ALTER TABLE vm2 RENAME TO vm;"
 
 START_TEST (makes_a_new_catalog_without_a_copy)
@@ -358,10 +359,10 @@ START_TEST (makes_a_new_catalog_without_a_copy)
   g_autofree char *folder = bk_suite_folder ();
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, NULL);
-  ck_assert_int_eq (version_of (catalog), BUILT_IN + 1);
+  ck_assert_int_eq (version_of (catalog), NEWEST + 1);
   ck_assert (!exists (folder, "catalog.sqlite.before-0001"));
   ck_assert (!exists (folder, "catalog.sqlite.before-0002"));
-  ck_assert (!exists (folder, "catalog.sqlite.before-" NEXT));
+  ck_assert (!exists (folder, "catalog.sqlite.before-" SECOND));
 }
 END_TEST
 
@@ -373,14 +374,14 @@ START_TEST (migrates_a_copy_kept)
   fill_catalog (folder);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, &error);
   bk_assert_no_error (error);
-  ck_assert_int_eq (version_of (catalog), BUILT_IN + 2);
+  ck_assert_int_eq (version_of (catalog), NEWEST + 2);
   assert_filled (catalog);
   int64_t priority = 0;
   ck_assert (bk_sql_query_int (catalog->sql, "SELECT priority FROM vm", &priority, NULL));
   ck_assert_int_eq (priority, 5);
-  assert_copy_is_before (folder, "catalog.sqlite.before-" NEXT);
-  ck_assert (!exists (folder, "catalog.sqlite.before-" AFTER_NEXT));
-  ck_assert (!exists (folder, "catalog.sqlite.before-" NEXT ".partial"));
+  assert_copy_is_of_newest (folder, "catalog.sqlite.before-" SECOND);
+  ck_assert (!exists (folder, "catalog.sqlite.before-" THIRD));
+  ck_assert (!exists (folder, "catalog.sqlite.before-" SECOND ".partial"));
   ck_assert (bk_catalog_remove_vm (catalog, "web01", &error)); /* foreign keys are on again */
   g_autoptr (GPtrArray) checkpoints = bk_catalog_list_checkpoints (catalog, NULL, &error);
   ck_assert_uint_eq (checkpoints->len, 0);
@@ -392,14 +393,14 @@ assert_migration_fails (const char *folder, const char *script, const char *word
 {
   g_autoptr (GError) error = NULL;
   g_autofree BkMigration *migrations = migrations_with (script, NULL);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" NEXT);
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" SECOND);
   ck_assert_ptr_null (bk_catalog_open_with (folder, migrations, &error));
-  ck_assert_msg (strstr (error->message, copy) && strstr (error->message, NEXT "-second.sql") &&
+  ck_assert_msg (strstr (error->message, copy) && strstr (error->message, SECOND "-second.sql") &&
                  strstr (error->message, words), "%s", error->message);
   bk_assert_error (error, BK_ERROR_FAILED);
-  assert_copy_is_before (folder, "catalog.sqlite.before-" NEXT);
+  assert_copy_is_of_newest (folder, "catalog.sqlite.before-" SECOND);
   g_autoptr (BkCatalog) catalog = sample_open (folder);
-  ck_assert_int_eq (version_of (catalog), BUILT_IN);
+  ck_assert_int_eq (version_of (catalog), NEWEST);
   assert_filled (catalog);
 }
 
@@ -431,7 +432,7 @@ START_TEST (migrates_what_is_still_in_the_log)
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
   g_autoptr (BkCatalog) catalog = bk_catalog_open_with (folder, migrations, NULL);
   ck_assert_ptr_nonnull (catalog);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" NEXT);
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" SECOND);
   g_autoptr (BkSql) sql = bk_sql_open (copy, NULL);
   g_autofree char *name = bk_sql_query_text (sql, "SELECT name FROM vm", NULL);
   ck_assert_str_eq (name, "web01");
@@ -443,15 +444,15 @@ START_TEST (refuses_to_migrate_without_a_copy)
   g_autoptr (GError) error = NULL;
   g_autofree char *folder = bk_suite_folder ();
   g_autofree BkMigration *migrations = migrations_with (ADD_NOTE, NULL);
-  g_autofree char *in_the_way = path_in (folder, "catalog.sqlite.before-" NEXT);
+  g_autofree char *in_the_way = path_in (folder, "catalog.sqlite.before-" SECOND);
   fill_catalog (folder);
   ck_assert_int_eq (mkdir (in_the_way, 0700), 0);
   ck_assert_ptr_null (bk_catalog_open_with (folder, migrations, &error));
   ck_assert_ptr_nonnull (strstr (error->message, "cannot be copied"));
   bk_assert_error (error, BK_ERROR_FAILED);
-  ck_assert (!exists (folder, "catalog.sqlite.before-" NEXT ".partial"));
+  ck_assert (!exists (folder, "catalog.sqlite.before-" SECOND ".partial"));
   g_autoptr (BkCatalog) catalog = sample_open (folder);
-  ck_assert_int_eq (version_of (catalog), BUILT_IN);
+  ck_assert_int_eq (version_of (catalog), NEWEST);
 }
 END_TEST
 
@@ -465,10 +466,10 @@ START_TEST (leaves_a_newer_catalog_alone)
   fill_catalog (folder);
   run_sql (folder, "PRAGMA user_version = 7; PRAGMA journal_mode = DELETE");
   ck_assert (g_file_get_contents (path, &before, &length, NULL));
-  assert_refused (folder, BK_ERROR_FAILED, "has version 7, and this backupd knows versions up to 3:");
+  assert_refused (folder, BK_ERROR_FAILED, "has version 7, and this backupd knows versions up to " G_STRINGIFY (NEWEST) ":");
   ck_assert (g_file_get_contents (path, &after, &length_after, NULL));
   ck_assert (length == length_after && memcmp (before, after, length) == 0);
-  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" NEXT);
+  g_autofree char *copy = path_in (folder, "catalog.sqlite.before-" SECOND);
   ck_assert (g_file_set_contents (copy, "", 0, NULL));
   assert_refused (folder, BK_ERROR_FAILED, copy);
 }

@@ -161,6 +161,7 @@ forget_live_state (BkVmInfo *vm)
   g_clear_pointer (&vm->reason, g_free);
   g_clear_pointer (&vm->qemu_version, g_free);
   g_clear_pointer (&vm->jobs, g_strfreev);
+  vm->recorded_at = 0;
   for (unsigned i = 0; vm->disks && i < vm->disks->len; i++)
     bk_disk_info_free (vm->disks->pdata[i]);
   g_clear_pointer (&vm->disks, g_ptr_array_unref);
@@ -180,6 +181,25 @@ START_TEST (keeps_what_belongs_to_a_vm)
     sample_assert_equal (&bk_vm_info_struct, vms->pdata[0], vm);
     ck_assert (bk_catalog_remove_vm (catalog, vm->name, &error));
   }
+}
+END_TEST
+
+START_TEST (records_the_disks_of_a_vm)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *folder = bk_suite_folder ();
+  g_autoptr (BkCatalog) catalog = sample_open (folder);
+  g_autoptr (json_object) disks = bk_json_parse ("{\"disks\":[{\"name\":\"vda\"}]}", 27, NULL);
+  g_autoptr (json_object) none = NULL, found = NULL;
+  sample_add_vm (catalog, "web01");
+  ck_assert (bk_catalog_recorded_disks (catalog, "web01", &none, &error));
+  ck_assert_ptr_null (none);
+  ck_assert (bk_catalog_record_disks (catalog, "web01", disks, &error));
+  ck_assert (bk_catalog_record_disks (catalog, "another", disks, &error));
+  ck_assert (bk_catalog_recorded_disks (catalog, "web01", &found, &error));
+  ck_assert (json_object_equal (found, disks));
+  ck_assert (bk_catalog_recorded_disks (catalog, "another", &none, &error));
+  ck_assert_ptr_null (none);
 }
 END_TEST
 
@@ -590,7 +610,7 @@ int
 main (void)
 {
   const TTest *const tests[] = {
-    keeps_all_of_a_job, keeps_all_of_a_backup, keeps_all_of_a_checkpoint, keeps_what_belongs_to_a_vm,
+    keeps_all_of_a_job, keeps_all_of_a_backup, keeps_all_of_a_checkpoint, keeps_what_belongs_to_a_vm, records_the_disks_of_a_vm,
     keeps_what_belongs_to_a_repository, refuses_what_it_could_not_read_again, refuses_a_second_of_a_name,
     names_what_there_is, finds_a_job_by_prefix, finds_a_checkpoint_by_id_or_name, lists_by_name,
     lists_jobs_newest_first, lists_a_hundred_jobs_by_default, lists_unsettled_jobs_oldest_first,

@@ -7,16 +7,18 @@
 /* Every member by name, so that neither a row of the table nor a field can be forgotten or mixed up. */
 static const char run_text[] =
     "{ \"prefix\": \"bkd-1a2b3c-42\", \"mode\": \"push\", \"scratch\": \"/s\", \"speed\": 1, \"compress\": true, "
-    "\"on_source_error\": \"stop\", \"on_target_error\": \"enospc\", \"guest_running\": true, \"stops_guest\": true, "
+    "\"on_source_error\": \"stop\", \"on_target_error\": \"enospc\", \"offline\": true, \"watches\": [ \"w\" ], \"guest_running\": true, \"stops_guest\": true, "
     "\"pause_us\": 2, \"point_in_time\": 1795402320000001, \"qemu_version\": \"7.2.22\", \"disks\": [ { "
-    "\"name\": \"vda\", \"index\": 3, \"qdev\": \"q\", \"root\": \"r\", \"node\": \"n\", \"format\": \"qcow2\", \"file\": \"f\", "
-    "\"size\": 4, \"level\": \"incremental\", \"reason\": \"why\", \"sync\": \"bitmap\", \"base_bitmaps\": [ \"b1\", "
+    "\"name\": \"vda\", \"index\": 3, \"qdev\": \"q\", \"root\": \"r\", \"node\": \"n\", \"format\": \"qcow2\", \"file\": \"f\", \"path\": \"/p\", "
+    "\"size\": 4, \"level\": \"incremental\", \"reason\": \"why\", \"in_iothread\": true, \"sync\": \"bitmap\", \"base_bitmaps\": [ \"b1\", "
     "\"b2\" ], \"base_checkpoint\": \"c1\", \"checkpoint\": true, \"bitmap\": \"b3\", \"parent_bitmap\": \"b2\", "
     "\"parent_checkpoint\": \"c2\", \"persistent\": true, \"stale_bitmaps\": [ \"b0\" ], \"target_driver\": \"file\", "
     "\"target\": \"/t\", \"target_format\": \"qcow2\", \"parent_backup\": \"p\", \"backing\": \"..\\/p\", "
     "\"estimated\": 5, \"export_name\": \"x\", \"dirty_context\": \"d\", \"frozen_path\": \"/f\", \"canary_path\": \"/k\", \"map_export\": \"m\", "
     "\"state\": \"running\", \"error\": { \"code\": \"failed\", \"message\": \"m\" }, "
     "\"bytes_total\": 6, \"bytes_transferred\": 7, \"bytes_zero\": 8, \"bytes_stored\": 9, \"bytes_different\": 10, \"bytes_new\": 11 } ], "
+    "\"agent\": \"unix:\\/q\", \"quiesce_mounts\": [ \"\\/m\" ], \"must_quiesce\": true, \"may_be_frozen\": true, \"quiesce\": { "
+    "\"quiesced\": true, \"reason\": \"r\", \"file_systems\": 12, \"frozen_ms\": 13, \"thawed\": true }, "
     "\"export_folder\": \"/e\", \"export\": true, \"nbd_listen\": \"tcp:h:1\", \"tls\": \"/k\", \"nbd_address\": \"unix:/a\", "
     "\"nbd_tls\": \"psk\", \"nbd_server\": \"/s\" }";
 
@@ -38,7 +40,7 @@ START_TEST (keeps_every_member)
   g_autoptr (json_object) original = json_tokener_parse (run_text);
   ck_assert_str_eq (json_object_to_json_string (json), json_object_to_json_string (original));
   const BkRunDisk *disk = g_ptr_array_index (run->disks, 0);
-  ck_assert (run->compress && run->guest_running && run->stops_guest && disk->checkpoint && disk->persistent);
+  ck_assert (run->compress && run->offline && run->guest_running && run->stops_guest && disk->checkpoint && disk->persistent);
   ck_assert_int_eq (run->point_in_time, 1795402320000001LL);
   ck_assert_uint_eq (disk->index, 3);
   ck_assert_str_eq (disk->base_bitmaps[1], "b2");

@@ -197,6 +197,17 @@ free_data (gpointer data)
   fake->freed++;
 }
 
+static bool
+again (BkJob *job G_GNUC_UNUSED, gpointer data)
+{
+  FakeJob *fake = data;
+  bool worth = fake->again;
+  fake->again = false;
+  if (worth)
+    fake->fail_work = fake->fail_record = NULL;
+  return worth;
+}
+
 const BkJobKind fake_job_kind = {
   .name = "fake",
   .steps = fake_job_steps,
@@ -205,5 +216,6 @@ const BkJobKind fake_job_kind = {
   .to_json = to_json,
   .progress = progress,
   .undone = undone,
+  .again = again,
   .free = free_data,
 };

@@ -24,6 +24,7 @@ typedef struct {
   const char *hold_undo; /* undo waits until it is released */
   bool deaf;             /* work on hold ends well when it is cancelled */
   bool partial;          /* said by record of commit */
+  bool again;            /* it begins anew when it has failed, and then nothing fails */
 
   /* what happened */
   GString *log;

@@ -117,7 +117,9 @@ make_backup (const Word *word)
   image->state = g_strdup (has (word, 'f') ? "failed" : "completed");
   image->source_file = g_strdup ("/images/vda.img");
   BkBackupInfo *backup = g_new0 (BkBackupInfo, 1);
-  backup->id = g_strdup (word->id);
+  const char *original = strchr (word->id, '<');
+  backup->id = original ? g_strndup (word->id, (size_t)(original - word->id)) : g_strdup (word->id);
+  backup->copy_of = original ? g_strdup (original + 1) : NULL;
   backup->vm = g_strdup ("web01");
   backup->damaged = has (word, 'd');
   backup->disks = g_ptr_array_new ();

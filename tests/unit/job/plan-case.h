@@ -5,7 +5,7 @@
  *   disks        NAME and marks: r read-only, m removable, e empty, b has a backing file, w raw, u untracked; "vda:rb"
  *   checkpoints  ID=BACKUP of disk vda, oldest first; BACKUP "-" is none. Marks behind a colon: p provisional,
  *                g (a gap: no parent), n not persistent, s larger than the disk is now, t smaller; "c1=b1:s"
- *   backups      ID=LEVEL of disk vda; marks f: that disk failed, d: damaged; "b2=incremental:f"
+ *   backups      ID=LEVEL of disk vda; marks f: that disk failed, d: damaged; "b2=incremental:f"; a copy is COPY<ORIGINAL=LEVEL
  *   bitmaps      of checkpoints on vda: ID and marks: r recording, i inconsistent, b busy, n not persistent, c cumulative
  */
 #pragma once

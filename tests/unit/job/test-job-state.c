@@ -13,9 +13,9 @@ static const struct {
 } table[] = {
   { "queued", "preparing failed cancelled", "cancel speed", false },
   { "preparing", "preparing running finalizing failed cancelled", "cancel speed", false },
-  { "running", "running paused finalizing failed cancelled", "cancel pause speed", false },
-  { "paused", "running finalizing failed cancelled", "cancel resume speed", false },
-  { "finalizing", "finalizing completed partial failed", "", false },
+  { "running", "preparing running paused finalizing failed cancelled", "cancel pause speed", false },
+  { "paused", "preparing running finalizing failed cancelled", "cancel resume speed", false },
+  { "finalizing", "preparing finalizing completed partial failed", "", false },
   { "completed", "", "", true },
   { "partial", "", "", true },
   { "failed", "", "", true },

@@ -468,6 +468,37 @@ START_TEST (failed_work_is_undone)
 }
 END_TEST
 
+/* All is undone first, and only then done again, once. */
+START_TEST (begins_anew_where_the_kind_wants_it)
+{
+  for (const BkStep *step = fake_job_steps; step->name; step++) {
+    if (step->work == NULL)
+      continue;
+    g_autoptr (Bench) bench = bench_new ();
+    bench->fake.fail_work = step->name;
+    bench->fake.again = true;
+    run (bench);
+    g_autofree char *log = fake_job_log (&bench->fake);
+    g_autoptr (GString) once = forward (NULL, true);
+    ck_assert_msg (g_str_has_suffix (log, once->str) && strlen (log) > strlen (once->str), "%s", log);
+    assert_over (bench, "completed", NULL, true);
+    ck_assert_uint_eq (bench->fake.undone, 1);
+  }
+}
+END_TEST
+
+START_TEST (does_not_begin_anew_what_is_not_undone)
+{
+  g_autoptr (Bench) bench = bench_new ();
+  bench->fake.fail_work = "copy";
+  bench->fake.fail_undo = "prepare";
+  bench->fake.again = true;
+  run (bench);
+  assert_over (bench, "failed", "no-space", false);
+  ck_assert_uint_eq (bench->fake.undone, 0);
+}
+END_TEST
+
 START_TEST (failed_record_is_undone)
 {
   for (const BkStep *step = fake_job_steps; step->name; step++) {
@@ -969,7 +1000,7 @@ main (void)
 {
   const TTest *const tests[] = {
     does_all_steps_in_order, shows_and_stores_the_step_at_hand, may_be_partial, tells_how_fast_it_goes,
-    ends_with_the_last_record, ends_partial_with_the_last_record, failed_work_is_undone, failed_record_is_undone,
+    ends_with_the_last_record, ends_partial_with_the_last_record, failed_work_is_undone, begins_anew_where_the_kind_wants_it, does_not_begin_anew_what_is_not_undone, failed_record_is_undone,
     unwritten_row_is_undone, catalog_that_cannot_be_written_begins_nothing, failed_undo_stays_unsettled,
     unsettled_job_is_undone_after_a_restart, cancelled_while_queued, tells_what_it_waits_for, cancelled_in_a_step, cancelled_before_a_step,
     not_cancelled_at_the_end, not_cancelled_while_undone, detach_leaves_the_row, recovered_job_is_undone,

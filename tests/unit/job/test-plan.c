@@ -310,7 +310,8 @@ static const RefusalRow refusal_rows[] = {
   { "'format': 'raw'", NULL, BK_ERROR_INVALID, "format raw does not go with a repository" },
   { "'compress': true, 'target': '/t', 'format': 'raw'", NULL, BK_ERROR_INVALID, "compress" },
   { "'compress': true, 'target': 'nbd://h/e'", NULL, BK_ERROR_INVALID, "compress" },
-  { "'quiesce': 'agent'", NULL, BK_ERROR_INVALID, "guest agent is not supported yet" },
+  { "'quiesce': 'none', 'quiesce_mounts': ['/']", NULL, BK_ERROR_INVALID, "quiesce auto or agent" },
+  { "'quiesce_mounts': ['/', '']", NULL, BK_ERROR_INVALID, "mount points in the guest" },
   { "'mode': 'pull'", NULL, BK_ERROR_INVALID, "repository 'default', which is of type qcow2" },
   { "'on_source_error': 'stop'", NULL, BK_ERROR_INVALID, "push-direct only" },
   { "'on_target_error': 'enospc'", NULL, BK_ERROR_INVALID, "on_target_error 'enospc' goes with mode push-direct only" },
@@ -364,7 +365,7 @@ END_TEST
 START_TEST (takes_what_can_be)
 {
   static const char *const requests[] = {
-    "'quiesce': 'none'", "'quiesce': 'auto'", "'repository': 'default'", "'format': 'qcow2'", "'compress': true",
+    "'quiesce': 'none'", "'quiesce': 'auto'", "'quiesce': 'agent', 'quiesce_mounts': ['/', 'C:\\\\']", "'repository': 'default'", "'format': 'qcow2'", "'compress': true",
     "'on_target_error': 'report', 'on_source_error': 'report'", "'target': '/t', 'format': 'raw'",
     "'target': '/t', 'compress': true", "'target': 'nbd+unix:///vda?socket=/run/x'", "'sync': 'full'",
     "'on_target_error': 'enospc', 'on_source_error': 'stop', 'mode': 'push-direct'",
@@ -472,6 +473,8 @@ static const LevelRow dedup_rows[] = {
   { "nothing yet", PULL (NULL), "full", "first backup of this disk in repository 'default'" },
   { "increment", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r"), "incremental", "checkpoint 'c2' is intact", "c2", "c2", "b2" },
   { "newest backup deleted", PULL (NULL, TWO, "b1=full", "c1 c2:r"), "incremental", "'c1'", "c1", "c1 c2", "b1" },
+  { "increment on a copy", PULL (NULL, TWO, "k1<b1=full k2<b2=incremental", "c1 c2:r"), "incremental", "checkpoint 'c2' is intact", "c2", "c2", "k2" },
+  { "only the older is copied", PULL (NULL, TWO, "k1<b1=full", "c1 c2:r"), "incremental", "'c1'", "c1", "c1 c2", "k1" },
   { "no bitmap", PULL (NULL, TWO, TWO_BACKUPS, "c1"), "full", "'c2' is missing", NULL, NULL, "b2" },
   { "full asked for", PULL (NULL, TWO, TWO_BACKUPS, "c1 c2:r", "'level': 'full'"), "full", "full was asked for", NULL, NULL, "b2" },
   { "raw, restarted", PULL ("vda:w", "c1=b1:n", "b1=full", ""), "full", "raw images cannot keep", NULL, NULL, "b1" },
@@ -541,6 +544,7 @@ static const PullRow pull_rows[] = {
   { "'mode': 'pull', 'target': '/t', 'level': 'incremental'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'since': 'c1'", false, true, NULL, "full copies only to a target", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'compress': true", false, true, NULL, "compress goes with mode push", BK_ERROR_INVALID },
+  { "'compress': true", true, true, NULL, "/compress: repository 'default' is of type dedup", BK_ERROR_INVALID },
   { "'mode': 'pull', 'target': '/t', 'sync': 'top'", false, true, NULL, "sync 'top' goes with mode push-direct", BK_ERROR_INVALID },
   { "'on_target_error': 'stop'", true, true, NULL, "push-direct only", BK_ERROR_INVALID },
 };
@@ -650,6 +654,72 @@ START_TEST (does_not_stop_the_guest_for_one_disk)
 }
 END_TEST
 
+/* --- shut off --- */
+
+static PlanCase *
+case_shut_off (const PlanTexts *texts)
+{
+  PlanCase *plan_case = plan_case_new (texts);
+  plan_case->vm.offline = plan_case->vm.snapshot_push = plan_case->vm.pull = true;
+  plan_case->vm.recorded_at = 1795402200000000;
+  plan_case->input.scratch = NULL;
+  plan_case->input.no_scratch = "the scratch folder is gone";
+  return plan_case;
+}
+
+START_TEST (needs_no_scratch_when_it_is_shut_off)
+{
+  static const struct {
+    PlanTexts texts;
+    const char *mode, *reason;
+  } rows[] = {
+    { { "vda vdb" }, "push", "the VM is shut off: the images of the disks that it was seen with at 2026-11-23T02:50:00Z are read" },
+    { { "vda vdb", NULL, NULL, NULL, "'mode': 'push-direct'" }, "push-direct", "the VM is shut off" },
+    { { "vda vdb", NULL, NULL, NULL, NULL, .dedup = true }, "pull", "of ours; repository 'default' is of type dedup" },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++) {
+    g_autoptr (PlanCase) plan_case = case_shut_off (&rows[i].texts);
+    g_autoptr (GError) error = NULL;
+    g_autofree char *reason = NULL;
+    g_autoptr (BkRun) run = bk_plan_backup (&plan_case->input, &reason, &error);
+    bk_assert_no_error (error);
+    ck_assert_str_eq (run->mode, rows[i].mode);
+    ck_assert_msg (strstr (reason, rows[i].reason) != NULL, "%s", reason);
+    ck_assert (run->offline && !run->stops_guest && run->scratch == NULL);
+  }
+}
+END_TEST
+
+/* A bitmap in memory needs somebody who runs; one that is in the image goes on. */
+START_TEST (makes_checkpoints_in_images_alone_when_it_is_shut_off)
+{
+  static const PlanTexts texts = { "vda vdb:w", "c1=b1", "b1=full", "c1:r" };
+  g_autoptr (PlanCase) plan_case = case_shut_off (&texts);
+  plan_case_disk (plan_case, "vda")->path = g_strdup ("/vm/vda.qcow2");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  const BkRunDisk *first = run->disks->pdata[0], *second = run->disks->pdata[1];
+  ck_assert_str_eq (first->level, "incremental");
+  ck_assert_str_eq (first->path, "/vm/vda.qcow2");
+  ck_assert (first->checkpoint && first->persistent && first->parent_bitmap);
+  ck_assert_str_eq (second->level, "full");
+  ck_assert (!second->checkpoint && second->parent_bitmap == NULL && second->stale_bitmaps == NULL);
+}
+END_TEST
+
+START_TEST (refuses_an_image_that_cannot_be_read)
+{
+  static const PlanTexts texts = { "vda vdb", NULL, NULL, NULL, NULL };
+  g_autoptr (PlanCase) plan_case = case_shut_off (&texts);
+  plan_case_disk (plan_case, "vdb")->no_access = g_strdup ("its image 'nbd://h/x' is no file or device of this machine");
+  g_autoptr (GError) error = NULL;
+  ck_assert_ptr_null (plan (plan_case, &error));
+  ck_assert_ptr_nonnull (strstr (error->message, "disk 'vdb' cannot be read while the VM is shut off: its image 'nbd://h/x'"));
+  bk_assert_error (error, BK_ERROR_INVALID);
+}
+END_TEST
+
 /* Where scratch is missing, auto ends up direct, and there error actions are fine. */
 START_TEST (takes_error_actions_when_it_ends_up_direct)
 {
@@ -704,7 +774,8 @@ check_targets (const TargetRow *row)
     ck_assert_str_eq (disk->target, row->targets[i]);
     ck_assert_str_eq (disk->target_driver, row->driver);
     ck_assert_str_eq (disk->target_format, row->format);
-    ck_assert_str_eq (disk->bitmap, "bkd-" CASE_INSTANCE "-cp-42");
+    g_autofree char *bitmap = g_strdup_printf ("bkd-" CASE_INSTANCE "-cp-42-%u", i);
+    ck_assert_str_eq (disk->bitmap, bitmap);
     ck_assert_ptr_null (disk->backing);
   }
 }
@@ -841,6 +912,7 @@ main (void)
     chooses_the_mode, decides_the_level_in_a_dedup_repository, pulls_into_a_dedup_repository_alone, does_not_pull_what_the_hypervisor_cannot,
     does_not_stop_the_guest_for_one_disk,
     takes_error_actions_when_it_ends_up_direct,
+    needs_no_scratch_when_it_is_shut_off, makes_checkpoints_in_images_alone_when_it_is_shut_off, refuses_an_image_that_cannot_be_read,
     names_targets,
     names_the_backing_image,
     names_no_bitmap_where_none_is_made,

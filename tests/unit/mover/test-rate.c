@@ -54,6 +54,17 @@ START_TEST (does_not_save_up)
 }
 END_TEST
 
+START_TEST (gives_nothing_while_it_is_paused)
+{
+  g_autoptr (BkRate) rate = bk_rate_new (0);
+  bk_rate_pause (rate, true);
+  ck_assert_uint_eq (take_for (rate, 1, SECOND, 3 * (int64_t)SECOND), 0);
+  ck_assert_int_le (bk_rate_take (rate, 1, 4 * (int64_t)SECOND), SECOND / 2); /* so soon it is asked again */
+  bk_rate_pause (rate, false);
+  ck_assert_int_eq (bk_rate_take (rate, 1, 4 * (int64_t)SECOND), 0);
+}
+END_TEST
+
 START_TEST (a_new_speed_forgets_debts)
 {
   g_autoptr (BkRate) rate = bk_rate_new (1);
@@ -77,6 +88,6 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { no_limit, keeps_the_speed, does_not_save_up, a_new_speed_forgets_debts, never_asks_to_spin, NULL };
+  const TTest *const tests[] = { no_limit, keeps_the_speed, does_not_save_up, gives_nothing_while_it_is_paused, a_new_speed_forgets_debts, never_asks_to_spin, NULL };
   return bk_suite_run ("rate", tests);
 }
