@@ -38,6 +38,7 @@ typedef struct {
   bool pull;          /* and exports of it are; see also no_pull of each disk */
   char *no_pull;      /* why not, in words; NULL else */
   char *no_snapshot_push; /* likewise; NULL: the hypervisor is too old */
+  bool one_bitmap_name; /* the bitmaps of a checkpoint have one name on all disks, and must have */
   char *obstacle;     /* why no backup is possible at all now, in words; NULL else */
   char *domain;       /* name that the hypervisor's manager has for it now; NULL = there is none */
 } BkVmState;

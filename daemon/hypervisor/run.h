@@ -114,6 +114,7 @@ typedef struct {
 
   const BkInstant *instant; /* not in the JSON form, (transfer none); NULL = nothing is to be called */
 
+  bool one_bitmap_name; /* not in the JSON form: without the INDEX, see BkVmState */
   unsigned own_folders; /* not in the JSON form: of those above a target, the repository's, which may be opened for who is to
                          * write there */
 
