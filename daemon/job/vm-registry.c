@@ -93,6 +93,8 @@ bk_vm_recall (BkVm *vm)
 char *
 bk_vm_agent (BkVm *vm)
 {
+  if (vm->kept->libvirt)
+    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
   return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
 }
 
@@ -436,6 +438,8 @@ check_way (const BkVmInfo *vm, GError **error)
     text = "/qmp: is required, or libvirt";
   else if (vm->qmp && vm->libvirt)
     text = "/libvirt: goes without qmp: libvirt has the QMP socket";
+  else if (vm->agent && vm->libvirt)
+    text = "/agent: goes without libvirt, which has the agent's socket and is asked for it";
   else if (vm->domain && vm->libvirt == NULL)
     text = "/domain: goes with libvirt";
   if (text)
