@@ -116,7 +116,7 @@ START_TEST (parts_of_many_objects_are_read)
   g_autoptr (GError) error = NULL;
   g_autoptr (BkStorage) storage = open_storage (_i);
   for (unsigned round = 0; round < 3; round++)
-    for (unsigned i = 0; i < 600; i++) {
+    for (unsigned i = 0; i < 300; i++) {
       g_autofree char *name = g_strdup_printf ("packs/%u", i), *text = g_strdup_printf ("%03u", i);
       char out[4] = "";
       if (round == 0)
@@ -246,6 +246,7 @@ main (void)
 {
   Suite *suite = suite_create ("storage");
   TCase *each = tcase_create ("each kind"), *folders = tcase_create ("folders");
+  tcase_set_timeout (each, 60);
   const TTest *const tests[] = { objects_are_put_and_got, parts_are_read, parts_of_many_objects_are_read, what_is_removed_is_gone, folders_are_listed,
                                  a_move_replaces_nothing, a_draft_is_seen_when_it_is_published, nothing_remains_of_a_draft_that_is_given_up };
   for (size_t i = 0; i < G_N_ELEMENTS (tests); i++)
