@@ -14,6 +14,7 @@ struct BkRepository {
   gatomicrefcount references;
   char *path, *id;
   uint32_t chunk_size;
+  GPtrArray *class_chunk_sizes; /* BkClassChunkSize, or NULL */
   BkCrypto *crypto;
   BkChunkStore *store;
   BkRepositoryAccess access;
