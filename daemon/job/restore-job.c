@@ -3,6 +3,7 @@
 
 #include "cancel.h"
 #include "copies.h"
+#include "define-domain.h"
 #include "disk-progress.h"
 #include "fsio.h"
 #include "image.h"
@@ -31,6 +32,7 @@ typedef struct {
   char *format;
   GPtrArray *disks; /* RestoreDisk */
   GPtrArray *outputs; /* of the disks, NULL-terminated */
+  BkLibvirtLink *link; /* where a domain is made of it, or NULL */
 } Restore;
 
 static void
@@ -55,6 +57,7 @@ restore_free (gpointer data)
   g_free (restore->format);
   g_ptr_array_unref (restore->disks);
   g_ptr_array_unref (restore->outputs);
+  g_clear_pointer (&restore->link, bk_libvirt_link_unref);
   g_free (restore);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Restore, restore_free)
@@ -133,7 +136,7 @@ add_disks (Restore *restore, const BkBackupInfo *backup, GError **error)
 {
   GStrv names = restore->request->disks;
   if (names && names[0]) {
-    bool several = names[1] != NULL;
+    bool several = restore->link || names[1] != NULL;
     for (size_t i = 0; names[i]; i++) {
       if (has_disk (restore, names[i])) {
         g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/disks/%zu: disk '%s' is named twice", i, names[i]);
@@ -145,8 +148,9 @@ add_disks (Restore *restore, const BkBackupInfo *backup, GError **error)
     }
     return TRUE;
   }
+  bool several = restore->link || backup->disks->len > 1;
   for (unsigned i = 0; i < backup->disks->len; i++)
-    if (!add_disk (restore, backup, backup->disks->pdata[i], backup->disks->len > 1, error))
+    if (!add_disk (restore, backup, backup->disks->pdata[i], several, error))
       return FALSE;
   return TRUE;
 }
@@ -169,21 +173,26 @@ check_output_folder (const BkRestoreRequest *request, bool several, GError **err
 }
 
 gpointer
-bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, GError **error)
+bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, BkLibvirtLink *link, GError **error)
 {
   g_autoptr (Restore) restore = g_new0 (Restore, 1);
+  restore->link = link;
   restore->request = bk_struct_copy (&bk_restore_request_struct, request);
   restore->store = store ? bk_store_ref (store) : NULL;
   restore->vm = g_strdup (backup->vm);
   restore->backup = g_strdup (backup->id);
   restore->disks = g_ptr_array_new_with_free_func (restore_disk_free);
   restore->outputs = g_ptr_array_new ();
-  restore->format = g_strdup (request->format ? request->format : g_str_has_suffix (request->output, ".qcow2") ? "qcow2" : "raw");
+  restore->format = g_strdup (request->format ? request->format : link || g_str_has_suffix (request->output, ".qcow2") ? "qcow2" : "raw");
   if (!g_path_is_absolute (request->output) && strstr (request->output, "://") == NULL) {
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/output: '%s' is not an absolute path", request->output);
     return NULL;
   }
-  bool several = request->disks && request->disks[0] ? request->disks[1] != NULL : backup->disks->len > 1;
+  bool several = link || (request->disks && request->disks[0] ? request->disks[1] != NULL : backup->disks->len > 1);
+  if (link && store == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/define: backup '%s' is in no repository, and without the definition of its VM", backup->id);
+    return NULL;
+  }
   if (!check_output_folder (request, several, error) || !add_disks (restore, backup, error))
     return NULL;
   g_ptr_array_add (restore->outputs, NULL);
@@ -212,10 +221,21 @@ bk_restore_job_disks (gpointer data)
 
 /* --- the work --- */
 
+static BkDefineDomain
+definition_of (const Restore *restore)
+{
+  return (BkDefineDomain){ restore->link, restore->store, restore->vm, restore->backup, restore->request, restore->format };
+}
+
 static gboolean
 work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   Restore *restore = data;
+  BkDefineDomain define = definition_of (restore);
+  if (restore->link && !bk_define_domain_check (&define, error))
+    return FALSE;
+  if (restore->link && !bk_define_domain_make_folder (&define, error))
+    return FALSE;
   if (restore->disks->len > 1 && !bk_fsio_make_folder (restore->request->output, error))
     return FALSE;
   for (unsigned i = 0; i < restore->disks->len; i++) {
@@ -344,6 +364,19 @@ record_copy (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
   return TRUE;
 }
 
+static gboolean
+work_define (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
+{
+  Restore *restore = data;
+  BkDefineDomain define = definition_of (restore);
+  g_autoptr (GHashTable) outputs = g_hash_table_new (g_str_hash, g_str_equal);
+  for (unsigned i = 0; i < restore->disks->len; i++) {
+    const RestoreDisk *disk = restore->disks->pdata[i];
+    g_hash_table_insert (outputs, disk->name, disk->output);
+  }
+  return restore->link == NULL || bk_define_domain (&define, outputs, error);
+}
+
 static void
 carry_out (BkJob *job, gpointer data G_GNUC_UNUSED, BkVerb verb, uint64_t value G_GNUC_UNUSED)
 {
@@ -353,14 +386,14 @@ carry_out (BkJob *job, gpointer data G_GNUC_UNUSED, BkVerb verb, uint64_t value 
 static const BkStep image_steps[] = {
   { "prepare", "preparing", work_prepare, NULL, NULL },
   { "copy", "running", work_convert, record_copy, undo_copy },
-  { "finish", "finalizing", NULL, NULL, NULL },
+  { "finish", "finalizing", work_define, NULL, NULL },
   { NULL },
 };
 
 static const BkStep disk_steps[] = {
   { "prepare", "preparing", work_prepare, NULL, NULL },
   { "copy", "running", work_copy, record_copy, undo_copy },
-  { "finish", "finalizing", NULL, NULL, NULL },
+  { "finish", "finalizing", work_define, NULL, NULL },
   { NULL },
 };
 
