@@ -28,6 +28,7 @@ typedef struct {
   char *qdev, *root, *node;
   char *format;
   char *file; /* as QEMU names the image */
+  char *class_name; /* as the VM's owner has said; NULL = none */
   bool in_iothread; /* noted when the run is prepared */
   char *path; /* offline: the image */
   uint64_t size;

@@ -693,6 +693,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
   g_task_run_in_thread (task, look);
 }
 
+/* Users may have named it by an alias. */
 static const char *
 class_of (const BkVmInfo *vm, const BkDisk *disk)
 {
@@ -700,6 +701,12 @@ class_of (const BkVmInfo *vm, const BkDisk *disk)
   for (size_t i = 0; name == NULL && vm->classes && disk->aliases && disk->aliases[i]; i++)
     name = g_hash_table_lookup (vm->classes, disk->aliases[i]);
   return name;
+}
+
+const char *
+bk_vm_class_of (BkVm *vm, const BkDisk *disk)
+{
+  return class_of (vm->kept, disk);
 }
 
 static const char *

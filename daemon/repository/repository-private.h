@@ -15,6 +15,7 @@ struct BkRepository {
   char *path, *id;
   uint32_t chunk_size;
   BkStorage *storage;
+  GPtrArray *class_chunk_sizes; /* BkClassChunkSize, or NULL */
   BkCrypto *crypto;
   BkChunkStore *store;
   BkRepositoryAccess access;
