@@ -74,6 +74,13 @@ disconnect_on_main (gpointer data)
   bk_backend_free (data);
 }
 
+char *
+bk_offline_writing_name (BkOfflineBackend *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  return g_strdup_printf ("write-%u", self->writings++);
+}
+
 static BkQmpBackend *
 find_session (BkOfflineBackend *self, const char *name)
 {
