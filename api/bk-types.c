@@ -152,6 +152,9 @@ static const BkField bk_restore_request_fields[] = {
   WORD (BkRestoreRequest, format, bk_formats, 0),
   BOOL (BkRestoreRequest, force, 0),
   UINT64 (BkRestoreRequest, speed, 0),
+  STRING (BkRestoreRequest, define, 0),
+  STRING (BkRestoreRequest, libvirt, 0),
+  BOOL (BkRestoreRequest, keep_identity, 0),
   END,
 };
 STRUCT (BkRestoreRequest, bk_restore_request, "restore request");
@@ -227,6 +230,9 @@ STRUCT (BkDiskInfo, bk_disk_info, "disk");
 static const BkField bk_vm_info_fields[] = {
   STRING (BkVmInfo, name, BK_FIELD_REQUIRED),
   STRING (BkVmInfo, qmp, 0),
+  STRING (BkVmInfo, libvirt, 0),
+  STRING (BkVmInfo, domain, 0),
+  STRING (BkVmInfo, uuid, 0),
   STRING (BkVmInfo, agent, 0),
   MAP (BkVmInfo, classes, 0),
   STRING (BkVmInfo, state, 0),
@@ -239,6 +245,16 @@ static const BkField bk_vm_info_fields[] = {
   END,
 };
 STRUCT (BkVmInfo, bk_vm_info, "VM");
+
+static const BkField bk_domain_info_fields[] = {
+  STRING (BkDomainInfo, name, BK_FIELD_REQUIRED),
+  STRING (BkDomainInfo, uuid, 0),
+  STRING (BkDomainInfo, state, 0),
+  BOOL (BkDomainInfo, persistent, 0),
+  STRING (BkDomainInfo, vm, 0),
+  END,
+};
+STRUCT (BkDomainInfo, bk_domain_info, "domain");
 
 static const BkField bk_repository_info_fields[] = {
   STRING (BkRepositoryInfo, name, BK_FIELD_REQUIRED),

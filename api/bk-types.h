@@ -149,6 +149,9 @@ typedef struct {
   char *format; /* NULL = qcow2 for files named .qcow2, else raw */
   bool force;
   uint64_t speed;
+  char *define;  /* name of a domain that is made of it; NULL = none */
+  char *libvirt; /* URI where */
+  bool keep_identity; /* it has the UUID and the MAC addresses of the old one */
 } BkRestoreRequest;
 BK_TYPE (BkRestoreRequest, bk_restore_request)
 
@@ -220,7 +223,10 @@ BK_TYPE (BkDiskInfo, bk_disk_info)
 
 typedef struct {
   char *name;
-  char *qmp;   /* socket path */
+  char *qmp;   /* socket path; NULL for a domain of libvirt */
+  char *libvirt; /* else its URI */
+  char *domain;  /* the domain's name there */
+  char *uuid;    /* and its UUID, which stays when it is renamed */
   char *agent; /* socket path or NULL */
   GHashTable *classes; /* disk name to class */
   char *state; /* running paused ... (QEMU's run state), shut off, connecting, busy, unreachable */
@@ -232,6 +238,15 @@ typedef struct {
   int64_t recorded_at; /* shut off: when its disks were seen last; only in the answer for one VM */
 } BkVmInfo;
 BK_TYPE (BkVmInfo, bk_vm_info)
+
+/* A domain that libvirt has. */
+typedef struct {
+  char *name, *uuid;
+  char *state;     /* running, paused, shut off, ... */
+  bool persistent;
+  char *vm;        /* name of the VM that it is here, or NULL */
+} BkDomainInfo;
+BK_TYPE (BkDomainInfo, bk_domain_info)
 
 typedef struct {
   char *name;

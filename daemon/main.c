@@ -61,7 +61,8 @@ run (const BkOptions *options, GError **error)
     return FALSE;
   g_autoptr (BkEventRing) events = bk_event_ring_new (EVENTS_KEPT);
   g_autoptr (BkRepositoryRegistry) repositories = bk_repository_registry_new (catalog);
-  g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events);
+  g_autoptr (BkLibvirt) libvirt = bk_libvirt_new ();
+  g_autoptr (BkVmRegistry) vms = bk_vm_registry_new (catalog, events, libvirt);
   bk_vm_registry_set_folder (vms, options->export_dir);
   const BkQueueOptions queue_options = {
     .max_running = options->max_running,

@@ -33,7 +33,7 @@ bk_catalog_add_vm (BkCatalog *catalog, const BkVmInfo *vm, GError **error)
   if (classes == NULL)
     return FALSE;
   g_autoptr (BkStatement) insert = bk_statement_new (catalog->sql,
-      "INSERT INTO vm (name, qmp, agent, classes, added_at) VALUES (?, ?, ?, ?, ?)", error);
+      "INSERT INTO vm (name, qmp, agent, classes, added_at, libvirt_uri, domain, uuid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", error);
   if (insert == NULL)
     return FALSE;
   bk_statement_bind_text (insert, vm->name);
@@ -41,6 +41,9 @@ bk_catalog_add_vm (BkCatalog *catalog, const BkVmInfo *vm, GError **error)
   bk_statement_bind_text (insert, vm->agent);
   bk_statement_bind_text (insert, classes);
   bk_statement_bind_int (insert, vm->added_at);
+  bk_statement_bind_text (insert, vm->libvirt);
+  bk_statement_bind_text (insert, vm->domain);
+  bk_statement_bind_text (insert, vm->uuid);
   if (bk_statement_run (insert, &inner))
     return TRUE;
   if (g_error_matches (inner, BK_ERROR, BK_ERROR_CONFLICT))
@@ -61,6 +64,9 @@ vm_of_row (BkCatalog *catalog, BkStatement *row, GError **error)
   vm->agent = g_strdup (bk_statement_text (row, 2));
   vm->classes = classes_from_text (bk_statement_text (row, 3), &inner);
   vm->added_at = bk_statement_int (row, 4);
+  vm->libvirt = g_strdup (bk_statement_text (row, 5));
+  vm->domain = g_strdup (bk_statement_text (row, 6));
+  vm->uuid = g_strdup (bk_statement_text (row, 7));
   return vm->classes ? g_steal_pointer (&vm) : bk_catalog_unreadable (catalog, "VM", vm->name, inner, error);
 }
 
@@ -68,7 +74,7 @@ GPtrArray *
 bk_catalog_list_vms (BkCatalog *catalog, GError **error)
 {
   g_autoptr (BkStatement) select = bk_statement_new (catalog->sql,
-      "SELECT name, qmp, agent, classes, added_at FROM vm ORDER BY name", error);
+      "SELECT name, qmp, agent, classes, added_at, libvirt_uri, domain, uuid FROM vm ORDER BY name", error);
   if (select == NULL)
     return NULL;
   g_autoptr (GPtrArray) vms = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_info_free);
@@ -80,6 +86,17 @@ bk_catalog_list_vms (BkCatalog *catalog, GError **error)
     g_ptr_array_add (vms, vm);
   }
   return result == BK_STEP_END ? g_steal_pointer (&vms) : NULL;
+}
+
+gboolean
+bk_catalog_rename_domain (BkCatalog *catalog, const char *name, const char *domain, GError **error)
+{
+  g_autoptr (BkStatement) update = bk_statement_new (catalog->sql, "UPDATE vm SET domain = ? WHERE name = ?", error);
+  if (update == NULL)
+    return FALSE;
+  bk_statement_bind_text (update, domain);
+  bk_statement_bind_text (update, name);
+  return bk_statement_run (update, error);
 }
 
 gboolean

@@ -56,6 +56,9 @@ bk_vm_state_free (BkVmState *state)
   g_free (state->version);
   g_free (state->process);
   g_free (state->no_pull);
+  g_free (state->no_snapshot_push);
+  g_free (state->obstacle);
+  g_free (state->domain);
   g_clear_pointer (&state->disks, g_ptr_array_unref);
   g_free (state);
 }
@@ -103,6 +106,19 @@ bk_backend_is_off (BkBackend *backend)
   return backend->ops->is_off != NULL && backend->ops->is_off (backend);
 }
 
+bool
+bk_backend_has_one_job (const BkBackend *backend)
+{
+  return backend->ops->one_job;
+}
+
+void
+bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints)
+{
+  if (backend->ops->recall)
+    backend->ops->recall (backend, checkpoints);
+}
+
 BkVmState *
 bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
 {
@@ -113,6 +129,24 @@ bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **erro
   checked (state != NULL, error);
   g_assert (state == NULL || (state->status != NULL && state->disks != NULL));
   return state;
+}
+
+void
+bk_vm_part_free (BkVmPart *part)
+{
+  g_free (part->name);
+  g_bytes_unref (part->content);
+  g_free (part);
+}
+
+GPtrArray *
+bk_backend_describe (BkBackend *backend, GError **error)
+{
+  if (backend->ops->describe == NULL)
+    return g_ptr_array_new_with_free_func ((GDestroyNotify)bk_vm_part_free);
+  GPtrArray *parts = backend->ops->describe (backend, error);
+  checked (parts != NULL, error);
+  return parts;
 }
 
 gboolean

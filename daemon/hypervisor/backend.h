@@ -38,9 +38,19 @@ typedef struct {
   bool snapshot_push; /* the copy-before-write way is possible */
   bool pull;          /* and exports of it are; see also no_pull of each disk */
   char *no_pull;      /* why not, in words; NULL else */
+  char *no_snapshot_push; /* likewise; NULL: the hypervisor is too old */
+  char *obstacle;     /* why no backup is possible at all now, in words; NULL else */
+  char *domain;       /* name that the hypervisor's manager has for it now; NULL = there is none */
 } BkVmState;
 void bk_vm_state_free (BkVmState *state);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVmState, bk_vm_state_free)
+
+/* What belongs to a VM beside its disks: "domain.xml" (with secrets), "nvram", "tpm". */
+typedef struct {
+  char *name;
+  GBytes *content;
+} BkVmPart;
+void bk_vm_part_free (BkVmPart *part);
 
 typedef enum { BK_LINK_CONNECTING, BK_LINK_READY, BK_LINK_BUSY, BK_LINK_DOWN } BkLink;
 
@@ -48,13 +58,16 @@ typedef enum { BK_LINK_CONNECTING, BK_LINK_READY, BK_LINK_BUSY, BK_LINK_DOWN } B
 typedef void (*BkBackendNotify) (BkBackend *backend, BkLink link, const char *event, gpointer user_data);
 
 typedef struct {
-  const char *name; /* "qmp" */
+  const char *name; /* "qmp", "libvirt" */
+  bool one_job;     /* of all disks of a VM: a second one waits */
   void (*connect) (BkBackend *backend);
   void (*disconnect) (BkBackend *backend);
   void (*free) (BkBackend *backend);
   BkLink (*link) (BkBackend *backend, char **reason, char **version);
   bool (*is_off) (BkBackend *backend); /* NULL: it can never tell */
+  void (*recall) (BkBackend *backend, GPtrArray *checkpoints); /* may be NULL */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
+  GPtrArray *(*describe) (BkBackend *backend, GError **error); /* may be NULL */
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*snapshot) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*start) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -85,9 +98,18 @@ BkLink bk_backend_link (BkBackend *backend, char **reason, char **version);
 
 /* True when nothing answers where the VM should: it is shut off, as far as that tells. As of the last look; any thread. */
 bool bk_backend_is_off (BkBackend *backend);
+bool bk_backend_has_one_job (const BkBackend *backend);
+
+/* Tells it which checkpoints there should be (BkCheckpointInfo, oldest first), for what manages the VM may have forgotten
+ * them: the next inspection reminds it. Main thread; @checkpoints are copied. */
+void bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints);
 
 /* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
 BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* BkVmPart, as they are now: all that is needed, with the disks, to have the VM again. Empty when it has none that can be had.
+ * (transfer full) */
+GPtrArray *bk_backend_describe (BkBackend *backend, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Scratch, filters and the checkpoint's bitmaps, while the guest runs on. Notes run->guest_running. */
 gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

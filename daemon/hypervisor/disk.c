@@ -27,6 +27,7 @@ bk_disk_free (BkDisk *disk)
   g_free (disk->path);
   g_free (disk->iothread);
   g_free (disk->why_not);
+  g_free (disk->untracked);
   g_free (disk->in_use);
   g_free (disk->blocked);
   g_free (disk->no_access);

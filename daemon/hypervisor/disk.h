@@ -12,6 +12,7 @@ typedef struct {
   uint64_t count; /* dirty bytes */
   bool persistent;
   bool recording;
+  bool cumulative; /* records for ever, what later ones record, too; else until the next one is made */
   bool busy;
   bool inconsistent; /* left in use by a crash: good for nothing but removal */
 } BkBitmap;
@@ -33,6 +34,7 @@ typedef struct {
   bool has_backing;
   bool can_persist; /* bitmaps survive the end of QEMU: qcow2 v3, writable */
   char *why_not;    /* why not, in words; NULL else */
+  char *untracked; /* why no bitmap can be on it, not even in memory; NULL else */
   char *in_use;     /* our filter or job on it: prefix of the run ("bkd-1a2b3c-42"), or NULL */
   char *blocked;  /* another program's job on it, in words; NULL else. A filter inserted now would kill the VM
                    * when that job ends */

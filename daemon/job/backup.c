@@ -99,6 +99,7 @@ bk_backup_clear (BkBackup *backup)
   g_clear_pointer (&backup->hooks, g_ptr_array_unref);
   bk_backup_request_free (backup->request);
   g_clear_pointer (&backup->state, bk_vm_state_free);
+  g_clear_pointer (&backup->parts, g_ptr_array_unref);
   g_clear_pointer (&backup->store, bk_store_unref);
   g_free (backup->id);
   g_free (backup->folder);
@@ -113,7 +114,23 @@ bk_backup_work_plan (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *canc
 {
   BkBackup *backup = data;
   backup->state = bk_backend_inspect (bk_vm_backend (backup->vm), cancellable, error);
+  if (backup->state && backup->makes_backup && backup->request->target == NULL)
+    bk_backup_parts (backup);
   return backup->state != NULL;
+}
+
+/* Not worth a failed backup: the disks are what cannot be had again. */
+GPtrArray *
+bk_backup_parts (BkBackup *backup)
+{
+  g_autoptr (GError) error = NULL;
+  if (backup->parts == NULL)
+    backup->parts = bk_backend_describe (bk_vm_backend (backup->vm), &error);
+  if (error)
+    g_warning ("backup '%s' is without the definition of VM '%s': %s", backup->id, backup->request->vm, error->message);
+  if (backup->parts == NULL)
+    backup->parts = g_ptr_array_new ();
+  return backup->parts;
 }
 
 void

@@ -42,7 +42,7 @@ changed_from_outside (const BkBitmap *bitmap, const BkCheckpointDisk *entry, boo
 {
   if (bitmap->persistent != entry->persistent)
     return bitmap->persistent ? "it is persistent now" : "it is not persistent any more";
-  if (bitmap->recording != newest)
+  if (bitmap->recording != (newest || bitmap->cumulative))
     return bitmap->recording ? "it records again" : "it does not record any more";
   return NULL;
 }

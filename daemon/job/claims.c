@@ -47,9 +47,10 @@ bk_claims_refused (const BkClaims *a, const BkClaims *b)
   gpointer key, kind, other;
   g_hash_table_iter_init (&iter, a->keys);
   while (g_hash_table_iter_next (&iter, &key, &kind)) {
-    if (GPOINTER_TO_INT (kind) != REFUSING || !g_hash_table_lookup_extended (b->keys, key, NULL, &other))
+    if (!g_hash_table_lookup_extended (b->keys, key, NULL, &other))
       continue;
-    if (GPOINTER_TO_INT (other) == REFUSING)
+    bool refusing = GPOINTER_TO_INT (kind) == REFUSING || GPOINTER_TO_INT (other) == REFUSING;
+    if (refusing && GPOINTER_TO_INT (kind) != SHARED && GPOINTER_TO_INT (other) != SHARED)
       return key;
   }
   return NULL;

@@ -19,7 +19,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkClaims, bk_claims_free)
 void bk_claims_add_refusing (BkClaims *claims, const char *format, ...) G_GNUC_PRINTF (2, 3);
 void bk_claims_add_waiting (BkClaims *claims, bool exclusive, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
-/* The refusing key that both have, or NULL. */
+/* The key that both have, one of them refusing, the other that or waiting for it alone; or NULL. */
 const char *bk_claims_refused (const BkClaims *a, const BkClaims *b);
 /* True when the two must not run at once. */
 bool bk_claims_must_wait (const BkClaims *a, const BkClaims *b);

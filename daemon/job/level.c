@@ -160,6 +160,8 @@ why_no_base (const Search *search)
                                               : "first backup of this disk in repository '%s'", repository);
   if (has_candidate (search))
     return g_strdup (search->chain->end);
+  if (search->disk->untracked)
+    return g_strdup (search->disk->untracked);
   if (search->disk->read_only)
     return g_strdup ("the disk is read-only: changes of it cannot be tracked");
   return g_strdup_printf ("the %s of this disk in repository '%s' have no checkpoint any more", backups, repository);
@@ -180,11 +182,12 @@ set_increment (BkRunDisk *planned, const Search *search, const char *level)
   const BkCheckpointInfo *base = bk_checkpoint_chain_link (search->chain, search->index)->checkpoint;
   g_autoptr (GStrvBuilder) bitmaps = g_strv_builder_new ();
   uint64_t dirty = 0;
-  bool persistent = true;
+  bool persistent = true, all = false;
   for (unsigned i = search->index + 1; i > 0; i--) { /* oldest first */
     const BkBitmap *bitmap = bk_checkpoint_chain_link (search->chain, i - 1)->bitmap;
     g_strv_builder_add (bitmaps, bitmap->name);
-    dirty += MIN (bitmap->count, search->disk->size - dirty);
+    dirty += all ? 0 : MIN (bitmap->count, search->disk->size - dirty);
+    all |= bitmap->cumulative;
     persistent = persistent && bitmap->persistent;
   }
   planned->level = g_strdup (level);

@@ -65,6 +65,8 @@ choose_pull (const BkPlanInput *input, char **reason, GError **error)
 static char *
 why_no_snapshot (const BkPlanInput *input)
 {
+  if (!input->vm->snapshot_push && input->vm->no_snapshot_push)
+    return g_strdup (input->vm->no_snapshot_push);
   if (!input->vm->snapshot_push)
     return g_strdup_printf ("this QEMU (%s) cannot push from a snapshot",
                             input->vm->version ? input->vm->version : "of unknown version");

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define REPOSITORY_FOLDERS 3 /* above an image: the backup's, the VM's, its own */
+
 /* --- which disks --- */
 
 static char *
@@ -152,7 +154,7 @@ find_stale (const BkPlanInput *input, const BkDisk *disk)
 static void
 plan_checkpoint (const BkPlanInput *input, const BkDisk *disk, BkRunDisk *planned)
 {
-  if (disk->read_only || (input->vm->offline && !disk->can_persist))
+  if (disk->read_only || disk->untracked || (input->vm->offline && !disk->can_persist))
     return;
   planned->checkpoint = true;
   planned->persistent = disk->can_persist;
@@ -289,11 +291,20 @@ plan_run (const BkPlanInput *input, const char *mode, GError **error)
   return g_steal_pointer (&run);
 }
 
+static gboolean
+check_possible (const BkPlanInput *input, GError **error)
+{
+  if (input->vm->obstacle == NULL)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "VM '%s' cannot be backed up now: %s", input->request->vm, input->vm->obstacle);
+  return FALSE;
+}
+
 BkRun *
 bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error)
 {
   *mode_reason = NULL;
-  if (!bk_backup_request_check (input->request, error))
+  if (!bk_backup_request_check (input->request, error) || !check_possible (input, error))
     return NULL;
   g_autofree char *reason = NULL;
   const char *mode = bk_mode_choose (input, &reason, error);
@@ -326,6 +337,7 @@ bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, 
               GError **error)
 {
   run->prefix = g_strdup_printf ("bkd-%s-%" G_GUINT64_FORMAT, instance, number);
+  run->own_folders = request->target ? 0 : REPOSITORY_FOLDERS;
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)

@@ -56,7 +56,7 @@ typedef struct {
 
 /* Returns: (transfer full) a run with all decisions made and no names yet: prefix, bitmap, target and backing
  * are NULL; base_bitmaps, parent_*, stale_bitmaps, level, reason, sync, estimated are set.
- * INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
+ * CONFLICT: not now (BkVmState.obstacle). INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
 BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER-INDEX" for disks that

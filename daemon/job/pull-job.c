@@ -308,6 +308,20 @@ work_release (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   return bk_backend_release (backend, backup->run, error) && bk_backend_rollback (backend, backup->run, false, error);
 }
 
+static gboolean
+add_parts (Pull *pull, GError **error)
+{
+  GPtrArray *parts = bk_backup_parts (&pull->backup);
+  for (unsigned i = 0; i < parts->len; i++) {
+    const BkVmPart *part = parts->pdata[i];
+    size_t length = 0;
+    const void *content = g_bytes_get_data (part->content, &length);
+    if (!bk_repository_writer_add_blob (pull->writer, part->name, content, length, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* With a target of its own there is no manifest: the files are what the user asked for. */
 static gboolean
 work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
@@ -320,6 +334,8 @@ work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED,
     g_set_error_literal (error, BK_ERROR, BK_ERROR_FAILED, STOPPED);
     return FALSE;
   }
+  if (!add_parts (pull, error))
+    return FALSE;
   g_autoptr (BkBackupInfo) manifest = bk_backup_manifest_new (backup->run, backup->request, backup->id, bk_job_id (job));
   return bk_repository_writer_commit (pull->writer, manifest, error);
 }

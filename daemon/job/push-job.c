@@ -185,6 +185,22 @@ remove_failed_images (const BkBackup *backup, GError **error)
   return TRUE;
 }
 
+/* Beside the images; readable for us alone, as all that we write. */
+static gboolean
+write_parts (BkBackup *backup, GError **error)
+{
+  GPtrArray *parts = bk_backup_parts (backup);
+  for (unsigned i = 0; i < parts->len; i++) {
+    const BkVmPart *part = parts->pdata[i];
+    size_t length = 0;
+    const void *content = g_bytes_get_data (part->content, &length);
+    g_autofree char *path = g_build_filename (backup->folder, part->name, NULL);
+    if (!bk_fsio_write_file (path, content, length, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* With a target of its own there is no manifest: the files are what the user asked for. */
 static gboolean
 work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
@@ -194,7 +210,7 @@ work_commit (BkJob *job, gpointer data, GCancellable *cancellable G_GNUC_UNUSED,
   if (archive == NULL || bk_archive_has (archive, backup->request->vm, backup->id))
     return TRUE;
   g_autoptr (BkBackupInfo) manifest = bk_backup_manifest_new (backup->run, backup->request, backup->id, bk_job_id (job));
-  return remove_failed_images (backup, error) && bk_archive_commit (archive, manifest, error);
+  return remove_failed_images (backup, error) && write_parts (backup, error) && bk_archive_commit (archive, manifest, error);
 }
 
 /* --- progress --- */

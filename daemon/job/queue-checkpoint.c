@@ -136,8 +136,8 @@ check_writable (const BkRun *run, GError **error)
     const BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)
       continue;
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' is read-only: it does not change, and takes no checkpoint; leave it out",
-                 disk->name);
+    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "disk '%s' takes no checkpoint: it is read-only, or of a format that changes are not tracked in (%s); leave it out",
+                 disk->name, disk->format);
     return FALSE;
   }
   return TRUE;
@@ -260,6 +260,7 @@ bk_queue_create_checkpoint_async (BkQueue *queue, const BkCheckpointRequest *req
   }
   Op *op = op_new (queue, g_steal_pointer (&task), g_steal_pointer (&vm));
   op->request = bk_struct_copy (&bk_checkpoint_request_struct, request);
+  bk_vm_recall (op->vm);
   bk_background_run (inspect_work, inspect_done, op);
 }
 

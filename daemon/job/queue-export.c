@@ -29,7 +29,7 @@ admit_export (BkQueue *queue, const BkBackupContext *context, const BkBackupRequ
   }
   record->info->mode = g_strdup (run->mode);
   record->info->disks = bk_backup_progress_rows (run);
-  BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
+  BkClaims *claims = bk_queue_backup_claims (request, bk_backend_has_one_job (bk_vm_backend (context->vm)), record->info->disks);
   g_autoptr (BkJobInfo) info = bk_queue_admit (queue, record, &bk_export_job_kind, data, claims, error);
   return info ? bk_queue_get_export (queue, info->id, error) : NULL;
 }

@@ -84,7 +84,7 @@ const BkJobKind *bk_queue_backup_kind (const char *mode);
 gpointer bk_queue_backup_data (const BkJobKind *kind, const BkBackupContext *context, const BkBackupRequest *request, const char *id,
                                json_object *run, GError **error);
 /* @disks: BkJobDisk. */
-BkClaims *bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks);
+BkClaims *bk_queue_backup_claims (const BkBackupRequest *request, bool one_job, GPtrArray *disks);
 /* The data of the job that restores @backup. As the submit function fails. */
 gpointer bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error);
 /* @data: of the restore job. */

@@ -27,7 +27,7 @@ revive_backup (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
   BkBackupContext context = bk_queue_backup_context (queue, vm, false);
   revived->kind = bk_queue_backup_kind (record->info->mode);
   revived->data = bk_queue_backup_data (revived->kind, &context, request, NULL, record->run, error);
-  revived->claims = bk_queue_backup_claims (request, record->info->disks);
+  revived->claims = bk_queue_backup_claims (request, bk_backend_has_one_job (bk_vm_backend (vm)), record->info->disks);
   return revived->data != NULL;
 }
 
@@ -42,7 +42,7 @@ revive_export (BkQueue *queue, const BkJobRecord *record, Revived *revived, GErr
   BkBackupContext context = bk_queue_backup_context (queue, vm, true);
   revived->kind = &bk_export_job_kind;
   revived->data = bk_export_job_data_new (&context, request, NULL, record->info->created_at, record->run, error);
-  revived->claims = bk_queue_backup_claims (wanted, record->info->disks);
+  revived->claims = bk_queue_backup_claims (wanted, bk_backend_has_one_job (bk_vm_backend (vm)), record->info->disks);
   return revived->data != NULL;
 }
 

@@ -60,14 +60,20 @@ bk_queue_admit (BkQueue *queue, BkJobRecord *record, const BkJobKind *kind, gpoi
 
 /* --- backup --- */
 
+/* Where a VM has one backup job at a time, whatever its disks, a second one waits for it, also on the same disk. */
 BkClaims *
-bk_queue_backup_claims (const BkBackupRequest *request, GPtrArray *disks)
+bk_queue_backup_claims (const BkBackupRequest *request, bool one_job, GPtrArray *disks)
 {
   BkClaims *claims = bk_claims_new ();
   bk_claims_add_waiting (claims, false, "chain of VM '%s'", request->vm);
+  if (one_job)
+    bk_claims_add_waiting (claims, true, "backup job of VM '%s'", request->vm);
   for (unsigned i = 0; disks && i < disks->len; i++) {
     const char *name = ((const BkJobDisk *)disks->pdata[i])->name;
-    bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", name, request->vm);
+    if (one_job)
+      bk_claims_add_waiting (claims, true, "disk '%s' of VM '%s'", name, request->vm);
+    else
+      bk_claims_add_refusing (claims, "disk '%s' of VM '%s'", name, request->vm);
     bk_claims_add_waiting (claims, false, "chain of disk '%s' of VM '%s'", name, request->vm);
   }
   if (request->target)
@@ -115,7 +121,8 @@ bk_queue_backup_context (BkQueue *queue, BkVm *vm, bool export)
   bool settling = false;
   for (unsigned i = 0; i < queue->entries->len; i++) {
     const BkQueueEntry *entry = queue->entries->pdata[i];
-    settling |= bk_queue_entry_is_unsettled (entry) && bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
+    bool of_vm = bk_queue_entry_is_of_vm (entry, bk_vm_name (vm));
+    settling |= of_vm && (bk_queue_entry_is_unsettled (entry) || bk_backend_has_one_job (bk_vm_backend (vm)));
   }
   return (BkBackupContext){ vm, queue->repositories, queue->scratch, queue->scratch_reserve, queue->exports, export, settling,
                               queue->freeze_limit_ms, queue->hooks_dir, queue->hook_seconds };
@@ -125,6 +132,8 @@ bk_queue_backup_context (BkQueue *queue, BkVm *vm, bool export)
 static gboolean
 check_busy_disks (Submit *submit, GError **error)
 {
+  if (bk_backend_has_one_job (bk_vm_backend (submit->vm)))
+    return TRUE;
   g_autoptr (BkClaims) claims = bk_claims_new ();
   for (unsigned i = 0; i < submit->state->disks->len; i++) {
     const BkDisk *disk = submit->state->disks->pdata[i];
@@ -189,6 +198,7 @@ bk_queue_ask_async (BkQueue *queue, const BkQueueAsk *ask, const BkBackupRequest
   submit->task = g_task_new (NULL, NULL, callback, user_data);
   if (bk_queue_check_new_id (queue, request->id, &error) && (submit->vm = bk_vm_registry_get (queue->vms, request->vm, &error))) {
     settle_all_of (queue, request->vm);
+    bk_vm_recall (submit->vm);
     bk_background_run (submit_work, submit_done, submit);
     return;
   }
@@ -224,7 +234,7 @@ admit_backup (BkQueue *queue, const BkBackupContext *context, const BkBackupRequ
   record->info->repository = g_strdup (bk_backup_request_repository (request));
   record->info->speed = request->speed;
   record->info->disks = bk_backup_progress_rows (run);
-  BkClaims *claims = bk_queue_backup_claims (request, record->info->disks);
+  BkClaims *claims = bk_queue_backup_claims (request, bk_backend_has_one_job (bk_vm_backend (context->vm)), record->info->disks);
   return bk_queue_admit (queue, record, kind, data, claims, error);
 }
 
@@ -279,19 +289,37 @@ check_output (BkQueue *queue, const char *output, GError **error)
   return bk_output_kind (output) == BK_OUTPUT_NBD || bk_repository_registry_check_outside (queue->repositories, output, error);
 }
 
+static gboolean
+check_define (const BkRestoreRequest *request, GError **error)
+{
+  const char *text = NULL;
+  if (request->define == NULL && (request->libvirt || request->keep_identity))
+    text = "/define: is required with libvirt and keep_identity";
+  else if (request->define && request->libvirt == NULL)
+    text = "/libvirt: is required with define";
+  else if (request->define && request->define[0] == '\0')
+    text = "/define: must be the name of a domain";
+  if (text)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, text);
+  return text == NULL;
+}
+
 gpointer
 bk_queue_restore_data (BkQueue *queue, const BkRestoreRequest *request, const BkBackupInfo *backup, GError **error)
 {
   g_autoptr (BkStore) store = NULL;
   if (backup->repository && (store = bk_repository_registry_open (queue->repositories, backup->repository, error)) == NULL)
     return NULL;
-  return bk_restore_job_data_new (request, backup, store, error);
+  BkLibvirtLink *link = NULL;
+  if (request->define && (link = bk_vm_registry_get_link (queue->vms, request->libvirt, error)) == NULL)
+    return NULL;
+  return bk_restore_job_data_new (request, backup, store, link, error);
 }
 
 BkJobInfo *
 bk_queue_submit_restore (BkQueue *queue, const BkRestoreRequest *request, GError **error)
 {
-  if (!bk_queue_check_new_id (queue, request->id, error))
+  if (!bk_queue_check_new_id (queue, request->id, error) || !check_define (request, error))
     return NULL;
   g_autoptr (BkBackupInfo) backup = bk_catalog_get_backup (queue->catalog, request->backup, error);
   if (backup == NULL || !check_output (queue, request->output, error))

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "job.h"
+#include "libvirt-link.h"
 #include "store.h"
 
 /* How it is done depends on where the backup is: of @data. */
@@ -15,8 +16,8 @@ const BkJobKind *bk_restore_job_kind (gpointer data);
 
 /* Checks everything that can be checked before: the disks are in the backup and whole, outputs may be
  * written. @store: where the backup is; NULL with a target of its own. NOT_FOUND, INVALID, CONFLICT (exists; --force), NO_SPACE,
- * DENIED. */
-gpointer bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * DENIED. @link: (transfer full) where request->define is made a domain of it; NULL without. */
+gpointer bk_restore_job_data_new (const BkRestoreRequest *request, const BkBackupInfo *backup, BkStore *store, BkLibvirtLink *link, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The files it writes; (transfer none), NULL-terminated. */
 const char *const *bk_restore_job_outputs (gpointer data);

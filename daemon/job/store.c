@@ -426,3 +426,16 @@ bk_store_list (BkStore *store, GError **error)
 {
   return store->type->list (store->own, error);
 }
+
+#define LONGEST_PART (4u << 20)
+
+char *
+bk_store_read_part (BkStore *store, const char *vm, const char *backup, const char *name, size_t *length, GError **error)
+{
+  if (bk_store_is_dedup (store))
+    return bk_repository_read_blob (bk_store_repository (store), vm, backup, name, length, error);
+  g_autofree char *folder = bk_archive_backup_folder (bk_store_archive (store), vm, backup);
+  g_autofree char *path = g_build_filename (folder, name, NULL);
+  char *content = NULL;
+  return bk_fsio_read_file (path, LONGEST_PART, &content, length, error) ? content : NULL;
+}

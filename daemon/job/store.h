@@ -52,5 +52,8 @@ bool bk_store_has (BkStore *store, const char *vm, const char *backup);
 gboolean bk_store_remove (BkStore *store, const char *vm, const char *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* As a row for the catalog, but for the repository's name. NOT_FOUND, CORRUPT. */
 BkBackupInfo *bk_store_read (BkStore *store, const char *vm, const char *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A part of the VM that the backup has beside its disks: "domain.xml". NOT_FOUND. (transfer full), NUL-terminated behind the
+ * content. */
+char *bk_store_read_part (BkStore *store, const char *vm, const char *backup, const char *name, size_t *length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* All committed backups as such rows, oldest first; (transfer full), BkBackupInfo. */
 GPtrArray *bk_store_list (BkStore *store, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -2,6 +2,8 @@
 #include "vm-registry.h"
 
 #include "export-folder.h"
+#include "libvirt-backend.h"
+#include "libvirt-calls.h"
 
 #include <string.h>
 #include <sys/un.h>
@@ -28,6 +30,7 @@ struct BkVmRegistry {
   BkEventRing *events;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
   unsigned timer;
+  BkLibvirt *libvirt;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -83,6 +86,17 @@ bk_vm_agent (BkVm *vm)
   return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
 }
 
+void
+bk_vm_recall (BkVm *vm)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) checkpoints = vm->registry ? bk_catalog_list_checkpoints (vm->registry->catalog, vm->kept->name, &error) : NULL;
+  if (checkpoints)
+    bk_backend_recall (vm->backend, checkpoints);
+  else if (error)
+    g_warning ("VM '%s': %s", vm->kept->name, error->message);
+}
+
 static const char *
 state_of (BkLink link, const char *run_state)
 {
@@ -135,7 +149,7 @@ publish (BkVmRegistry *registry, BkVm *vm, const char *state)
   bk_event_ring_publish (registry->events, "vm", info->name, NULL, bk_struct_to_json (&bk_vm_info_struct, info));
 }
 
-/* The run state that a QMP event means; NULL for events that do not tell. */
+/* The run state that an event of QMP or libvirt means; NULL for events that do not tell. */
 static const char *
 run_state_of_event (const char *event)
 {
@@ -144,6 +158,8 @@ run_state_of_event (const char *event)
   } table[] = {
     { "STOP", "paused" },       { "RESUME", "running" },           { "SHUTDOWN", "shutdown" },
     { "SUSPEND", "suspended" }, { "WAKEUP", "running" },           { "GUEST_PANICKED", "guest-panicked" },
+    { "started", "running" },   { "resumed", "running" },          { "paused", "paused" },
+    { "stopped", "shut off" },  { "crashed", "crashed" },
   };
   for (size_t i = 0; i < G_N_ELEMENTS (table); i++)
     if (g_strcmp0 (table[i].event, event) == 0)
@@ -247,11 +263,12 @@ withdraw (gpointer data)
 }
 
 BkVmRegistry *
-bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events)
+bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events, BkLibvirt *libvirt)
 {
   BkVmRegistry *registry = g_new0 (BkVmRegistry, 1);
   registry->catalog = catalog;
   registry->events = events;
+  registry->libvirt = libvirt;
   registry->vms = g_ptr_array_new_with_free_func (withdraw);
   return registry;
 }
@@ -312,6 +329,8 @@ keep_disks (json_object *recorded, gpointer user_data)
 static BkBackend *
 new_backend (BkVmRegistry *registry, BkVm *vm)
 {
+  if (vm->kept->libvirt)
+    return bk_libvirt_backend_new (registry->libvirt, vm->kept->libvirt, vm->kept->uuid);
   BkBackend *backend = bk_qmp_backend_new (vm->kept->qmp);
   if (registry->folder == NULL)
     return backend;
@@ -332,7 +351,7 @@ enroll (BkVmRegistry *registry, const BkVmInfo *kept)
   vm->registry = registry;
   vm->kept = bk_struct_copy (&bk_vm_info_struct, kept);
   vm->backend = new_backend (registry, vm);
-  vm->link = BK_LINK_CONNECTING;
+  vm->link = bk_backend_link (vm->backend, NULL, NULL);
   g_ptr_array_add (registry->vms, vm);
   g_ptr_array_sort (registry->vms, compare_names);
   bk_backend_set_notify (vm->backend, on_backend_news, vm);
@@ -406,6 +425,32 @@ check_classes (GHashTable *classes, GError **error)
 }
 
 static gboolean
+check_uri (const char *member, const char *uri, GError **error)
+{
+  g_autoptr (GUri) parsed = g_uri_parse (uri, G_URI_FLAGS_NONE, NULL);
+  if (parsed)
+    return TRUE;
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/%s: '%s' is no URI of libvirt; 'qemu:///system' is one", member, uri);
+  return FALSE;
+}
+
+/* How the VM is reached: in one way. */
+static gboolean
+check_way (const BkVmInfo *vm, GError **error)
+{
+  const char *text = NULL;
+  if (vm->qmp == NULL && vm->libvirt == NULL)
+    text = "/qmp: is required, or libvirt";
+  else if (vm->qmp && vm->libvirt)
+    text = "/libvirt: goes without qmp: libvirt has the QMP socket";
+  else if (vm->domain && vm->libvirt == NULL)
+    text = "/domain: goes with libvirt";
+  if (text)
+    g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, text);
+  return text == NULL && (vm->libvirt == NULL || check_uri ("libvirt", vm->libvirt, error));
+}
+
+static gboolean
 check_fields (const BkVmInfo *vm, GError **error)
 {
   if (!bk_name_is_valid (vm->name)) {
@@ -413,44 +458,191 @@ check_fields (const BkVmInfo *vm, GError **error)
                  "/name: must be 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit");
     return FALSE;
   }
-  if (vm->qmp == NULL) {
-    g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "/qmp: is required");
-    return FALSE;
-  }
-  return check_socket ("qmp", vm->qmp, error) && (vm->agent == NULL || check_socket ("agent", vm->agent, error)) &&
+  return check_way (vm, error) && (vm->qmp == NULL || check_socket ("qmp", vm->qmp, error)) && (vm->agent == NULL || check_socket ("agent", vm->agent, error)) &&
          check_classes (vm->classes, error);
 }
 
 /* A monitor serves one client: two VMs on one socket would keep each other out for ever. */
+static bool
+is_same_machine (const BkVmInfo *one, const BkVmInfo *other)
+{
+  if (one->libvirt)
+    return g_strcmp0 (one->libvirt, other->libvirt) == 0 && g_strcmp0 (one->uuid, other->uuid) == 0;
+  return g_strcmp0 (one->qmp, other->qmp) == 0;
+}
+
 static gboolean
 check_unique (BkVmRegistry *registry, const BkVmInfo *vm, GError **error)
 {
-  g_autofree char *path = g_canonicalize_filename (vm->qmp, NULL);
   for (unsigned i = 0; i < registry->vms->len; i++) {
     const BkVmInfo *other = ((BkVm *)registry->vms->pdata[i])->kept;
     bool same_name = strcmp (other->name, vm->name) == 0;
-    if (!same_name && strcmp (other->qmp, path) != 0)
+    if (!same_name && !is_same_machine (vm, other))
       continue;
-    g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, same_name ? "there is a VM '%s' already" : "VM '%s' uses that QMP socket already",
-                 other->name);
+    if (same_name)
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "there is a VM '%s' already", other->name);
+    else
+      g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "VM '%s' %s already", other->name, vm->libvirt ? "is that domain" : "uses that QMP socket");
     return FALSE;
   }
   return TRUE;
 }
 
-gboolean
-bk_vm_registry_add (BkVmRegistry *registry, const BkVmInfo *request, GError **error)
+static gboolean
+add (BkVmRegistry *registry, const BkVmInfo *kept, const char *run_state, GError **error)
 {
-  if (!check_fields (request, error) || !check_unique (registry, request, error))
+  if (!check_unique (registry, kept, error) || !bk_catalog_add_vm (registry->catalog, kept, error))
     return FALSE;
+  BkVm *vm = enroll (registry, kept);
+  set_run_state (vm, run_state);
+  publish (registry, vm, NULL);
+  return TRUE;
+}
+
+/* --- domains --- */
+
+/* What is asked of libvirt before there is a VM. */
+typedef struct {
+  BkVmRegistry *registry;
+  BkLibvirtLink *link;
+  BkVmInfo *vm; /* to be added, or NULL */
+} Ask;
+
+static void
+ask_free (gpointer data)
+{
+  Ask *ask = data;
+  bk_libvirt_link_unref (ask->link);
+  bk_vm_info_free (ask->vm);
+  g_free (ask);
+}
+
+static void
+list_domains (GTask *task, gpointer source G_GNUC_UNUSED, gpointer data, GCancellable *cancellable)
+{
+  GError *error = NULL;
+  GPtrArray *domains = bk_libvirt_list_domains (((Ask *)data)->link, cancellable, &error);
+  if (domains)
+    g_task_return_pointer (task, domains, (GDestroyNotify)g_ptr_array_unref);
+  else
+    g_task_return_error (task, error);
+}
+
+static void
+ask_libvirt (BkVmRegistry *registry, GTask *task, const char *uri, const BkVmInfo *vm)
+{
+  Ask *ask = g_new0 (Ask, 1);
+  ask->registry = registry;
+  ask->link = bk_libvirt_get_link (registry->libvirt, uri);
+  ask->vm = vm ? bk_struct_copy (&bk_vm_info_struct, vm) : NULL;
+  g_task_set_task_data (task, ask, ask_free);
+  g_task_run_in_thread (task, list_domains);
+}
+
+static const BkLibvirtDomain *
+find_domain (GPtrArray *domains, const char *wanted, GError **error)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+  for (unsigned i = 0; i < domains->len; i++) {
+    const BkLibvirtDomain *domain = domains->pdata[i];
+    if (strcmp (domain->name, wanted) == 0 || strcmp (domain->uuid, wanted) == 0)
+      return domain;
+    g_string_append_printf (names, "%s%s", names->len ? ", " : "", domain->name);
+  }
+  g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "libvirt has no domain '%s'; there is %s", wanted, names->len ? names->str : "none");
+  return NULL;
+}
+
+static gboolean
+add_qmp (BkVmRegistry *registry, const BkVmInfo *request, GError **error)
+{
   g_autoptr (BkVmInfo) kept = bk_struct_copy (&bk_vm_info_struct, request);
   g_free (kept->qmp);
   kept->qmp = g_canonicalize_filename (request->qmp, NULL);
   kept->added_at = g_get_real_time ();
-  if (!bk_catalog_add_vm (registry->catalog, kept, error))
+  return add (registry, kept, NULL, error);
+}
+
+void
+bk_vm_registry_add_async (BkVmRegistry *registry, const BkVmInfo *request, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
+  GError *error = NULL;
+  if (!check_fields (request, &error))
+    g_task_return_error (task, error);
+  else if (request->libvirt)
+    ask_libvirt (registry, task, request->libvirt, request);
+  else if (add_qmp (registry, request, &error))
+    g_task_return_pointer (task, g_ptr_array_new (), (GDestroyNotify)g_ptr_array_unref);
+  else
+    g_task_return_error (task, error);
+}
+
+gboolean
+bk_vm_registry_add_finish (BkVmRegistry *registry, GAsyncResult *result, GError **error)
+{
+  g_autoptr (GPtrArray) domains = g_task_propagate_pointer (G_TASK (result), error);
+  const Ask *ask = g_task_get_task_data (G_TASK (result));
+  if (domains == NULL || ask == NULL)
+    return domains != NULL;
+  const BkLibvirtDomain *domain = find_domain (domains, ask->vm->domain ? ask->vm->domain : ask->vm->name, error);
+  if (domain == NULL)
     return FALSE;
-  publish (registry, enroll (registry, kept), NULL);
-  return TRUE;
+  g_autoptr (BkVmInfo) kept = bk_struct_copy (&bk_vm_info_struct, ask->vm);
+  g_free (kept->domain);
+  kept->domain = g_strdup (domain->name);
+  kept->uuid = g_strdup (domain->uuid);
+  kept->added_at = g_get_real_time ();
+  return add (registry, kept, domain->state, error);
+}
+
+void
+bk_vm_registry_discover_async (BkVmRegistry *registry, const char *uri, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
+  GError *error = NULL;
+  if (check_uri ("libvirt", uri, &error))
+    ask_libvirt (registry, task, uri, NULL);
+  else
+    g_task_return_error (task, error);
+}
+
+BkLibvirtLink *
+bk_vm_registry_get_link (BkVmRegistry *registry, const char *uri, GError **error)
+{
+  return check_uri ("libvirt", uri, error) ? bk_libvirt_get_link (registry->libvirt, uri) : NULL;
+}
+
+static const char *
+vm_of_domain (BkVmRegistry *registry, const char *uri, const char *uuid)
+{
+  for (unsigned i = 0; i < registry->vms->len; i++) {
+    const BkVmInfo *vm = ((BkVm *)registry->vms->pdata[i])->kept;
+    if (g_strcmp0 (vm->libvirt, uri) == 0 && g_strcmp0 (vm->uuid, uuid) == 0)
+      return vm->name;
+  }
+  return NULL;
+}
+
+GPtrArray *
+bk_vm_registry_discover_finish (BkVmRegistry *registry, GAsyncResult *result, GError **error)
+{
+  g_autoptr (GPtrArray) domains = g_task_propagate_pointer (G_TASK (result), error);
+  const Ask *ask = g_task_get_task_data (G_TASK (result));
+  if (domains == NULL)
+    return NULL;
+  GPtrArray *infos = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_domain_info_free);
+  for (unsigned i = 0; i < domains->len; i++) {
+    const BkLibvirtDomain *domain = domains->pdata[i];
+    BkDomainInfo *info = g_new0 (BkDomainInfo, 1);
+    info->name = g_strdup (domain->name);
+    info->uuid = g_strdup (domain->uuid);
+    info->state = g_strdup (domain->state);
+    info->persistent = domain->persistent;
+    info->vm = g_strdup (vm_of_domain (registry, bk_libvirt_link_uri (ask->link), domain->uuid));
+    g_ptr_array_add (infos, info);
+  }
+  return infos;
 }
 
 gboolean
@@ -499,6 +691,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
     g_task_return_error (task, error);
     return;
   }
+  bk_vm_recall (vm);
   g_task_set_task_data (task, vm, (GDestroyNotify)bk_vm_unref);
   g_task_run_in_thread (task, look);
 }
@@ -570,6 +763,19 @@ set_unreachable (BkVmInfo *info, BkLink link, const GError *error)
   info->reason = g_strdup (error->message);
 }
 
+/* Only its name is new: it is told by its UUID. */
+static void
+note_domain (BkVm *vm, const char *domain)
+{
+  g_autoptr (GError) error = NULL;
+  if (vm->registry == NULL || g_strcmp0 (vm->kept->domain, domain) == 0)
+    return;
+  g_free (vm->kept->domain);
+  vm->kept->domain = g_strdup (domain);
+  if (!bk_catalog_rename_domain (vm->registry->catalog, vm->kept->name, domain, &error))
+    g_warning ("VM '%s': %s", vm->kept->name, error->message);
+}
+
 BkVmInfo *
 bk_vm_registry_show_finish (BkVmRegistry *registry G_GNUC_UNUSED, GAsyncResult *result, GError **error)
 {
@@ -582,6 +788,8 @@ bk_vm_registry_show_finish (BkVmRegistry *registry G_GNUC_UNUSED, GAsyncResult *
   }
   if (state && vm->registry)
     note_state (vm, state);
+  if (state && state->domain)
+    note_domain (vm, state->domain);
   BkVmInfo *info = vm_info (vm);
   if (state == NULL) {
     set_unreachable (info, bk_backend_link (vm->backend, NULL, NULL), local);

@@ -9,6 +9,7 @@
 /* vm-handlers.c */
 void bk_vms_list (BkExchange *exchange);
 void bk_vms_add (BkExchange *exchange);
+void bk_domains_list (BkExchange *exchange);
 void bk_vm_show (BkExchange *exchange);
 void bk_vm_remove (BkExchange *exchange);
 

@@ -28,12 +28,13 @@ LAYERS['daemon'] = [layer for layer in LAYERS if layer != 'client']
 
 # What is not in the C library, by the beginning of the header's name; GLib and GIO are everywhere.
 LIBRARIES = {'sqlite3': ['daemon/catalog'], 'libsoup/': ['daemon/rest', 'client'], 'json-c/': ['api', 'daemon/base'],
-             'libnbd': ['daemon/mover', 'daemon/hypervisor'], 'openssl/': ['daemon/repository'], 'nbdkit-plugin': ['daemon/rescue'], 'zstd': ['daemon/repository']}
+             'libnbd': ['daemon/mover', 'daemon/hypervisor'], 'libvirt/': ['daemon/hypervisor'], 'libxml/': ['daemon/hypervisor'], 'openssl/': ['daemon/repository'], 'nbdkit-plugin': ['daemon/rescue'], 'zstd': ['daemon/repository']}
 EVERYWHERE = ('glib', 'gio/')
 
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
     'block-graph.c', 'gateway.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-export.c', 'qmp-features.c', 'qmp-job.c',
     'qmp-transaction.c')}
+LIBVIRT_FILES = {'libvirt/': {'libvirt-calls.c', 'libvirt-events.c', 'libvirt-link.c'}, 'libxml/': {'libvirt-xml.c'}}
 QMP_WORDS = {'copy-before-write', 'snapshot-access', 'on-cbw-error', 'cbw-timeout', 'node-name', 'fdset-id'}
 
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:[^"\\\n]|\\.)*")', re.DOTALL)
@@ -123,6 +124,19 @@ def test_libraries_are_where_they_may_be():
             elif not library and not header.startswith(EVERYWHERE) and not re.fullmatch(r'((sys|linux)/)?[a-z]+\.h', header):
                 wrong.append(f'{place(path, text, match.start())} includes {header}, which this test does not know')
     assert not wrong
+
+
+def test_libvirt_is_in_files_of_its_own():
+    """And its XML in one alone."""
+    wrong, found = [], set()
+    for _, path, text in ALL:
+        for header in re.findall(r'^#include <([^>]+)>', text, re.MULTILINE):
+            library = next((name for name in LIBVIRT_FILES if header.startswith(name)), None)
+            if library and path.name not in LIBVIRT_FILES[library]:
+                wrong.append(f'{path.relative_to(ROOT)} includes {header}')
+            found |= {library}
+    assert not wrong
+    assert set(LIBVIRT_FILES) <= found
 
 
 @pytest.mark.parametrize('layer', [layer for layer in LAYERS if layer.startswith('daemon/')])

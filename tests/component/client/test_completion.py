@@ -48,7 +48,7 @@ def complete(daemon, ctl):
 
 @pytest.mark.parametrize('words,expected', [
     (['st'], {'start', 'status'}),
-    (['vm', ''], {'add', 'list', 'show', 'remove'}),
+    (['vm', ''], {'add', 'discover', 'list', 'show', 'remove'}),
     (['help', 'ch'], {'checkpoint'}),
     (['help', 'checkpoint', 'c'], {'create'}),
     (['vm', 'show', 'we'], {'web01', 'web02'}),

@@ -191,6 +191,9 @@ def test_all_operations(api, web, tmp_path):
     api.ask("get", "/v1/openapi.json")
     api.ask("get", "/v1/vms")
     api.ask("get", "/v1/vms/{name}", name="web")
+    domains = api.ask("get", "/v1/domains", query="?libvirt=test:///default")[1]["items"]
+    assert [(domain["name"], domain["vm"]) for domain in domains] == [("test", None)]
+    assert api.ask("get", "/v1/domains")[0] == 400
     api.ask("post", "/v1/vms", {"name": "gone", "qmp": str(tmp_path / "none"), "classes": {"vda": "os"}, "agent": None})
     api.ask("get", "/v1/vms/{name}", name="gone")
     api.ask("delete", "/v1/vms/{name}", name="gone")

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAKE_VARIABLE "BACKUPD_MAKE_GOLDEN"
-#define NEWEST 3
+#define NEWEST 4
 #define INSTANCE "000000" /* of all of them */
 
 static const BkVmInfo *
@@ -26,6 +26,10 @@ golden_vm (void)
   }
   return &vm;
 }
+
+/* In the catalog since version 4. */
+static const BkVmInfo golden_domain = { .name = (char *)"db01", .libvirt = (char *)"qemu:///system", .domain = (char *)"Database 1",
+                                        .uuid = (char *)"9a17a425-d866-4923-804b-eb7ebe6de6f0", .added_at = 1795402200000005 };
 
 /* In the catalog since version 2. */
 static const BkRepositoryInfo golden_encrypted = { .name = (char *)"vault", .type = (char *)"dedup", .path = (char *)"/backup/vault",
@@ -86,6 +90,7 @@ START_TEST (makes_a_golden_catalog)
   ck_assert (bk_catalog_add_vm (catalog, golden_vm (), &error));
   g_autoptr (json_object) disks = golden_disks ();
   ck_assert (bk_catalog_record_disks (catalog, "web01", disks, &error));
+  ck_assert (bk_catalog_add_vm (catalog, &golden_domain, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_repository, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_encrypted, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_keyed, &error));
@@ -121,13 +126,23 @@ check_repositories (BkCatalog *catalog, unsigned version)
 }
 
 static void
+check_vms (BkCatalog *catalog, unsigned version)
+{
+  const BkVmInfo *const wanted[] = { &golden_domain, golden_vm () };
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) vms = bk_catalog_list_vms (catalog, &error);
+  unsigned skipped = version < 4 ? 1 : 0;
+  bk_assert_no_error (error);
+  ck_assert_uint_eq (vms->len, G_N_ELEMENTS (wanted) - skipped);
+  for (unsigned i = 0; i < vms->len; i++)
+    sample_assert_equal (&bk_vm_info_struct, vms->pdata[i], wanted[i + skipped]);
+}
+
+static void
 check_rows (BkCatalog *catalog)
 {
   g_autoptr (GError) error = NULL;
   ck_assert_str_eq (bk_catalog_instance (catalog), INSTANCE);
-  g_autoptr (GPtrArray) vms = bk_catalog_list_vms (catalog, &error);
-  ck_assert_uint_eq (vms->len, 1);
-  sample_assert_equal (&bk_vm_info_struct, vms->pdata[0], golden_vm ());
   g_autoptr (BkJobRecord) wanted = golden_job ();
   g_autoptr (BkJobRecord) job = bk_catalog_get_job (catalog, "01JD", &error);
   sample_assert_equal_job (job, wanted);
@@ -176,6 +191,7 @@ START_TEST (opens_all_versions)
     g_autoptr (BkCatalog) catalog = open_copy (name);
     check_rows (catalog);
     check_disks (catalog, version);
+    check_vms (catalog, version);
     check_repositories (catalog, version);
     check_backups (catalog);
     check_checkpoints (catalog);

@@ -67,6 +67,7 @@ make_disk (const Word *word)
   disk->removable = has (word, 'm');
   disk->empty = has (word, 'e');
   disk->has_backing = has (word, 'b');
+  disk->untracked = has (word, 'u') ? g_strdup ("nobody tracks it") : NULL;
   disk->can_persist = !has (word, 'w') && !disk->read_only;
   disk->bitmaps = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_bitmap_free);
   return disk;
@@ -81,7 +82,8 @@ make_bitmap (const Word *word)
   bitmap->granularity = 65536;
   bitmap->inconsistent = has (word, 'i');
   bitmap->count = bitmap->inconsistent ? 0 : CASE_DIRTY;
-  bitmap->recording = has (word, 'r');
+  bitmap->recording = has (word, 'r') || has (word, 'c');
+  bitmap->cumulative = has (word, 'c');
   bitmap->busy = has (word, 'b');
   bitmap->persistent = !has (word, 'n');
   return bitmap;

@@ -2,11 +2,11 @@
  *
  * A VM and its history out of short texts, for tables. Words are separated by spaces:
  *
- *   disks        NAME and marks: r read-only, m removable, e empty, b has a backing file, w raw; "vda:rb"
+ *   disks        NAME and marks: r read-only, m removable, e empty, b has a backing file, w raw, u untracked; "vda:rb"
  *   checkpoints  ID=BACKUP of disk vda, oldest first; BACKUP "-" is none. Marks behind a colon: p provisional,
  *                g (a gap: no parent), n not persistent, s larger than the disk is now, t smaller; "c1=b1:s"
  *   backups      ID=LEVEL of disk vda; marks f: that disk failed, d: damaged; "b2=incremental:f"; a copy is COPY<ORIGINAL=LEVEL
- *   bitmaps      of checkpoints on vda: ID and marks: r recording, i inconsistent, b busy, n not persistent
+ *   bitmaps      of checkpoints on vda: ID and marks: r recording, i inconsistent, b busy, n not persistent, c cumulative
  */
 #pragma once
 

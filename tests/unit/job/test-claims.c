@@ -41,8 +41,10 @@ static const struct {
   { "!disk:vda chain", "!disk:vda chain*", "disk:vda", true },
   { "!disk:vda chain", "!disk:vdb chain", NULL, false },
   { "!disk:vda chain", "!backup:b1 chain*", NULL, true },
-  /* a key refuses only where both refuse */
+  /* a key refuses only where both refuse, or the other one wants it alone */
   { "!chain", "chain", NULL, false },
+  { "!disk:vda", "disk:vda*", "disk:vda", true },
+  { "disk:vda* job*", "disk:vda* job*", NULL, true },
 };
 
 START_TEST (meet_both_ways)

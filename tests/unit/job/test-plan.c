@@ -850,6 +850,49 @@ START_TEST (describes_the_plan)
 }
 END_TEST
 
+/* As libvirt's are: each records since its checkpoint, beside the later ones. */
+START_TEST (adds_nothing_to_a_bitmap_that_has_it_all)
+{
+  const PlanTexts texts = { "vda", "c1=b1 c2=b2 c3=-", "b1=full b2=incremental", "c1:c c2:c c3:c", "'since': 'c1'", false };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  const BkRunDisk *disk = run->disks->pdata[0];
+  ck_assert_str_eq (disk->base_checkpoint, "c1");
+  ck_assert_str_eq (disk->base_bitmaps[0], "bkd-" CASE_INSTANCE "-cp-c1");
+  ck_assert_uint_eq (disk->estimated, CASE_DIRTY);
+  ck_assert_str_eq (disk->parent_checkpoint, "c3");
+}
+END_TEST
+
+START_TEST (makes_no_checkpoint_where_none_can_be)
+{
+  const PlanTexts texts = { "vda:wu", "", "b1=full", "", NULL, false };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  bk_assert_no_error (error);
+  const BkRunDisk *disk = run->disks->pdata[0];
+  ck_assert (!disk->checkpoint);
+  ck_assert_str_eq (disk->level, "full");
+  ck_assert_str_eq (disk->reason, "nobody tracks it");
+}
+END_TEST
+
+START_TEST (tells_why_it_is_not_possible_now)
+{
+  const PlanTexts texts = { "vda", "", "", "", NULL, false };
+  g_autoptr (PlanCase) plan_case = plan_case_new (&texts);
+  g_autoptr (GError) error = NULL;
+  plan_case->vm.obstacle = (char *)"it is asleep";
+  g_autoptr (BkRun) run = plan (plan_case, &error);
+  plan_case->vm.obstacle = NULL;
+  ck_assert_ptr_null (run);
+  bk_assert_error (error, BK_ERROR_CONFLICT);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -875,6 +918,9 @@ main (void)
     names_no_bitmap_where_none_is_made,
     refuses_to_name_one_export_for_two_disks,
     describes_the_plan,
+    adds_nothing_to_a_bitmap_that_has_it_all,
+    makes_no_checkpoint_where_none_can_be,
+    tells_why_it_is_not_possible_now,
     NULL,
   };
   return bk_suite_run ("plan", tests);

@@ -32,7 +32,7 @@ bench_new (const char *folder)
   bench->catalog = bk_catalog_open (folder, &error);
   bk_assert_no_error (error);
   bench->events = bk_event_ring_new (100);
-  bench->vms = bk_vm_registry_new (bench->catalog, bench->events);
+  bench->vms = bk_vm_registry_new (bench->catalog, bench->events, NULL);
   bk_vm_registry_set_notify (bench->vms, on_notify, bench);
   ck_assert (bk_vm_registry_load (bench->vms, &error));
   return bench;
@@ -51,16 +51,25 @@ bench_free (Bench *bench)
 }
 
 static void
+on_added (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_data)
+{
+  Bench *bench = user_data;
+  ck_assert (bk_vm_registry_add_finish (bench->vms, result, &bench->error));
+  bench->done = true;
+}
+
+static void
 add_web01 (Bench *bench)
 {
-  g_autoptr (GError) error = NULL;
   g_autoptr (BkVmInfo) vm = g_new0 (BkVmInfo, 1);
   vm->name = g_strdup ("web01");
   vm->qmp = g_strdup ("/run/web01.qmp");
   vm->classes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_hash_table_insert (vm->classes, g_strdup ("drive-b"), g_strdup ("database"));
-  ck_assert (bk_vm_registry_add (bench->vms, vm, &error));
-  bk_assert_no_error (error);
+  bk_vm_registry_add_async (bench->vms, vm, on_added, bench);
+  while (!bench->done)
+    g_main_context_iteration (NULL, TRUE);
+  bench->done = false;
 }
 
 static Bench *
