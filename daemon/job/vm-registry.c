@@ -217,7 +217,7 @@ static void
 look_by_itself (BkVm *vm)
 {
   bool is_there = vm->link == BK_LINK_READY || vm->link == BK_LINK_DOWN;
-  if (vm->registry == NULL || vm->registry->folder == NULL || vm->looking || !is_there)
+  if (vm->registry == NULL || vm->registry->folder == NULL || vm->kept->libvirt || vm->looking || !is_there)
     return;
   vm->looking = true;
   vm->looked = vm->link;
