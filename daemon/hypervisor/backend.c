@@ -54,6 +54,7 @@ bk_vm_state_free (BkVmState *state)
     return;
   g_free (state->status);
   g_free (state->version);
+  g_free (state->process);
   g_free (state->no_pull);
   g_free (state->no_snapshot_push);
   g_free (state->obstacle);

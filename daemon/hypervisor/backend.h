@@ -31,6 +31,7 @@ typedef struct BkBackend BkBackend;
 typedef struct {
   char *status;  /* running, paused, ... */
   char *version; /* of the hypervisor */
+  char *process; /* its own, as by bk_pid_identity(); NULL = not known */
   GPtrArray *disks; /* BkDisk */
   bool offline;       /* it is shut off, and these are the disks that it had when it was seen last */
   int64_t recorded_at; /* offline: when that was */
