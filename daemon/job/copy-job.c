@@ -3,6 +3,7 @@
 
 #include "cancel.h"
 #include "copies.h"
+#include "disk-progress.h"
 #include "repository.h"
 #include "ulid.h"
 
@@ -12,19 +13,12 @@
 #define WAIT_MS 500
 
 typedef struct {
-  uint64_t size;
-  /* written by the worker, read by the main thread */
-  uint64_t done;
-  bool completed;
-} CopyDisk;
-
-typedef struct {
   BkStore *from, *to;
   char *repository;
   BkBackupInfo *backup;
   char *id;
   GPtrArray *pairs; /* BkCopyPair */
-  GArray *disks;    /* CopyDisk, of the completed disks of the backup */
+  GArray *disks;    /* BkDiskProgress, of the completed disks of the backup */
   BkRepositoryCopy *copy; /* NULL before it is begun, and where an earlier daemon has finished it */
   BkCopies *copies;
 } Copy;
@@ -64,12 +58,6 @@ copy_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all, and the row the ID of the copy */
-}
-
 static bool
 is_copied (const BkBackupDisk *disk)
 {
@@ -85,11 +73,11 @@ bk_copy_job_data_new (BkStore *from, BkStore *to, const char *repository, const 
   self->repository = g_strdup (repository);
   self->backup = bk_struct_copy (&bk_backup_info_struct, backup);
   self->pairs = pairs;
-  self->disks = g_array_new (FALSE, TRUE, sizeof (CopyDisk));
+  self->disks = g_array_new (FALSE, TRUE, sizeof (BkDiskProgress));
   self->id = id ? g_strdup (id) : bk_ulid_new ();
   for (unsigned i = 0; i < backup->disks->len; i++) {
     const BkBackupDisk *disk = backup->disks->pdata[i];
-    const CopyDisk row = { .size = disk->size };
+    const BkDiskProgress row = { .size = disk->size };
     if (is_copied (disk))
       g_array_append_val (self->disks, row);
   }
@@ -102,6 +90,12 @@ bk_copy_job_id (gpointer data)
   return ((const Copy *)data)->id;
 }
 
+static BkDiskProgress *
+disk_at (const Copy *self, unsigned index)
+{
+  return &g_array_index (self->disks, BkDiskProgress, index);
+}
+
 GPtrArray *
 bk_copy_job_disks (gpointer data)
 {
@@ -111,11 +105,8 @@ bk_copy_job_disks (gpointer data)
     const BkBackupDisk *disk = self->backup->disks->pdata[i];
     if (!is_copied (disk))
       continue;
-    BkJobDisk *row = g_new0 (BkJobDisk, 1);
-    row->name = g_strdup (disk->name);
+    BkJobDisk *row = bk_disk_progress_row (disk_at (self, rows->len), disk->name);
     row->level = g_strdup (disk->level);
-    row->state = g_strdup ("queued");
-    row->size = row->bytes_total = disk->size;
     g_ptr_array_add (rows, row);
   }
   return rows;
@@ -155,23 +146,9 @@ begin_copies (Copy *self, uint64_t speed, GError **error)
     BkSink *sink = NULL;
     if (!bk_repository_copy_open (self->copy, i, &reader, &sink, error))
       return FALSE;
-    bk_copies_add (self->copies, reader, sink);
+    bk_disk_progress_set (disk_at (self, bk_copies_add (self->copies, reader, sink)), BK_DISK_RUNNING);
   }
   return TRUE;
-}
-
-static CopyDisk *
-disk_at (const Copy *self, unsigned index)
-{
-  return &g_array_index (self->disks, CopyDisk, index);
-}
-
-static void
-tell (Copy *self, unsigned index, uint64_t done, bool completed)
-{
-  CopyDisk *disk = disk_at (self, index);
-  __atomic_store_n (&disk->done, MIN (done, disk->size), __ATOMIC_RELAXED);
-  __atomic_store_n (&disk->completed, completed, __ATOMIC_RELAXED);
 }
 
 /* What both repositories have alike is done as soon as it is known. */
@@ -182,15 +159,14 @@ wait_for_one (Copy *self, GError **error)
   int number = bk_copies_wait (self->copies, WAIT_MS, &failure);
   for (unsigned i = 0; i < self->disks->len; i++) {
     BkCopyCounters counters = bk_copies_counters (self->copies, i);
-    if (!disk_at (self, i)->completed)
-      tell (self, i, counters.transferred + counters.clean, false);
+    bk_disk_progress_tell (disk_at (self, i), counters.transferred + counters.clean);
   }
   if (failure) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
   }
   if (number >= 0)
-    tell (self, (unsigned)number, UINT64_MAX, true);
+    bk_disk_progress_set (disk_at (self, (unsigned)number), BK_DISK_COMPLETED);
   return TRUE;
 }
 
@@ -215,17 +191,8 @@ static void
 progress (BkJob *job, gpointer data)
 {
   const Copy *self = data;
-  BkJobInfo *info = bk_job_info (job);
-  info->bytes_total = info->bytes_transferred = 0;
-  for (unsigned i = 0; info->disks && i < info->disks->len && i < self->disks->len; i++) {
-    CopyDisk *disk = disk_at (self, i);
-    BkJobDisk *row = info->disks->pdata[i];
-    row->bytes_transferred = __atomic_load_n (&disk->done, __ATOMIC_RELAXED);
-    g_free (row->state);
-    row->state = g_strdup (__atomic_load_n (&disk->completed, __ATOMIC_RELAXED) ? "completed" : row->bytes_transferred ? "running" : "queued");
-    info->bytes_total += row->bytes_total;
-    info->bytes_transferred += row->bytes_transferred;
-  }
+  for (unsigned i = 0; i < self->disks->len; i++)
+    bk_disk_progress_show (disk_at (self, i), bk_job_info (job), i);
 }
 
 static gboolean
@@ -270,7 +237,6 @@ const BkJobKind bk_copy_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
-  .to_json = to_json,
   .progress = progress,
   .free = copy_free,
 };

@@ -40,12 +40,6 @@ delete_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 /* --- plan: who stands on it, and what its checkpoint means --- */
 
 /* A checkpoint has the ID of the backup that it was made with, and serves the copies of that, too. */
@@ -198,7 +192,6 @@ const BkJobKind bk_delete_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL,
-  .to_json = to_json,
   .progress = progress,
   .free = delete_free,
 };

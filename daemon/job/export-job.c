@@ -3,6 +3,7 @@
 
 #include "backup-checkpoint.h"
 #include "backup-progress.h"
+#include "cancel.h"
 #include "fsio.h"
 
 #include <string.h>
@@ -201,19 +202,10 @@ end_with_success (Export *export, GError **error)
 }
 
 static gboolean
-is_cancelled (GCancellable *cancellable, GError **error)
-{
-  if (!g_cancellable_is_cancelled (cancellable))
-    return FALSE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  return TRUE;
-}
-
-static gboolean
 work_ready (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable, GError **error)
 {
   Export *export = data;
-  for (int64_t checked = 0; !is_cancelled (cancellable, error); g_usleep (WAIT_US)) {
+  for (int64_t checked = 0; bk_cancel_check (cancellable, error); g_usleep (WAIT_US)) {
     Ending ending = g_atomic_int_get (&export->ending);
     if (ending == SUCCESS)
       return end_with_success (export, error);

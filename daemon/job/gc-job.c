@@ -9,6 +9,7 @@ typedef struct {
   uint64_t grace_seconds;
   bool dry_run;
   BkLongWork work;
+  bool swept; /* main thread: from then on the bytes of the job are those of the result */
   BkRepositoryGc result;
 } Gc;
 
@@ -30,17 +31,11 @@ gc_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
   Gc *self = data;
-  if (bk_job_is_working (job))
+  if (!self->swept)
     bk_long_work_show (&self->work, bk_job_info (job));
 }
 
@@ -57,6 +52,7 @@ record_sweep (BkJob *job, gpointer data, GError **error G_GNUC_UNUSED)
 {
   Gc *self = data;
   BkJobInfo *info = bk_job_info (job);
+  self->swept = true;
   info->bytes_total = self->result.bytes_freed;
   info->bytes_transferred = self->dry_run ? 0 : self->result.bytes_freed;
   g_free (info->reason);
@@ -78,7 +74,6 @@ const BkJobKind bk_gc_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL,
-  .to_json = to_json,
   .progress = progress,
   .free = gc_free,
 };

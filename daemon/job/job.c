@@ -184,7 +184,7 @@ describe_run (BkJob *job)
   if (job->working)
     return;
   g_clear_pointer (&job->record->run, json_object_put);
-  job->record->run = job->kind->to_json (job->data);
+  job->record->run = job->kind->to_json ? job->kind->to_json (job->data) : NULL;
 }
 
 static gboolean

@@ -53,7 +53,7 @@ typedef struct {
   const char *why_undone; /* what is said of a job that was found before that step; NULL where there is none */
   bool restart;           /* found unfinished after a restart of the daemon, it is queued again from the first step */
   unsigned verbs;         /* bit mask of 1 << BkVerb that the kind knows in state running and paused */
-  json_object *(*to_json) (gpointer data);             /* what goes into the catalog; (transfer full) */
+  json_object *(*to_json) (gpointer data);             /* what goes into the catalog, (transfer full); NULL = the request says it all */
   void (*progress) (BkJob *job, gpointer data);        /* brings bk_job_info() up to date; main thread; also while work runs */
   /* Main thread: carries out pause, resume or speed at once; NULL = the worker does, by bk_job_next_verb(). */
   void (*verb) (BkJob *job, gpointer data, BkVerb verb, uint64_t value);

@@ -112,7 +112,7 @@ check_held (const BkRun *run, GError **error)
 {
   if (!run->must_quiesce || run->quiesce->quiesced)
     return TRUE;
-  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the guest did not stay frozen: %s", run->quiesce->reason);
+  g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "the backup would not be quiesced: %s", run->quiesce->reason);
   return FALSE;
 }
 
@@ -131,7 +131,7 @@ bk_quiesce_take (BkBackup *backup, BkTakeInstant take, GCancellable *cancellable
   if (!quiesce.asked) { /* as with a VM that is shut off */
     run->may_be_frozen = false;
     if (ok)
-      set_reason (run, "no guest was there to be frozen");
+      set_reason (run, "no guest was running that could be frozen");
   }
   return ok && check_held (run, error);
 }

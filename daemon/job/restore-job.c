@@ -4,6 +4,7 @@
 #include "cancel.h"
 #include "copies.h"
 #include "define-domain.h"
+#include "disk-progress.h"
 #include "fsio.h"
 #include "image.h"
 #include "output-sink.h"
@@ -15,18 +16,13 @@
 /* How long the worker sleeps at most: pause and speed take effect within it. */
 #define WAIT_MS 500
 
-typedef enum { QUEUED, RUNNING, COMPLETED } DiskState;
-
 typedef struct {
   char *name;
   char *source;
   char *output;
   char *temporary;
-  uint64_t size;
   bool is_new; /* nothing was at the output before */
-  /* written by the worker, read by the main thread */
-  uint64_t done;
-  int state; /* DiskState */
+  BkDiskProgress progress;
 } RestoreDisk;
 
 typedef struct {
@@ -116,14 +112,14 @@ add_disk (Restore *restore, const BkBackupInfo *backup, const BkBackupDisk *sour
   g_ptr_array_add (restore->disks, disk);
   disk->name = g_strdup (source->name);
   disk->source = g_strdup (source->file);
-  disk->size = source->size;
+  disk->progress.size = source->size;
   disk->output = output_for (restore->request, source, restore->format, several);
   disk->temporary = g_strconcat (disk->output, BK_IMAGE_TEMPORARY_SUFFIX, NULL);
   g_ptr_array_add (restore->outputs, disk->output);
   /* The folder of several disks is made when the job runs; until then there is nothing to check in it. */
   if (several && !g_file_test (restore->request->output, G_FILE_TEST_EXISTS))
     return TRUE;
-  return bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error);
+  return bk_output_check (disk->output, restore->format, disk->progress.size, restore->request->force, error);
 }
 
 static bool
@@ -216,10 +212,7 @@ bk_restore_job_disks (gpointer data)
   GPtrArray *rows = g_ptr_array_new ();
   for (unsigned i = 0; i < restore->disks->len; i++) {
     const RestoreDisk *disk = restore->disks->pdata[i];
-    BkJobDisk *row = g_new0 (BkJobDisk, 1);
-    row->name = g_strdup (disk->name);
-    row->state = g_strdup ("queued");
-    row->size = row->bytes_total = disk->size;
+    BkJobDisk *row = bk_disk_progress_row (&disk->progress, disk->name);
     row->target = g_strdup (disk->output);
     g_ptr_array_add (rows, row);
   }
@@ -247,7 +240,7 @@ work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
     return FALSE;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];
-    if (!bk_output_check (disk->output, restore->format, disk->size, restore->request->force, error))
+    if (!bk_output_check (disk->output, restore->format, disk->progress.size, restore->request->force, error))
       return FALSE;
     disk->is_new = bk_output_kind (disk->output) == BK_OUTPUT_FILE && !g_file_test (disk->output, G_FILE_TEST_EXISTS);
   }
@@ -257,14 +250,7 @@ work_prepare (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
 static void
 on_progress (uint64_t done, uint64_t total G_GNUC_UNUSED, gpointer user_data)
 {
-  RestoreDisk *disk = user_data;
-  __atomic_store_n (&disk->done, done, __ATOMIC_RELAXED);
-}
-
-static void
-set_state (RestoreDisk *disk, DiskState state)
-{
-  g_atomic_int_set (&disk->state, (int)state);
+  bk_disk_progress_tell (user_data, done);
 }
 
 /* --- images: one after the other, by qemu-img --- */
@@ -275,14 +261,13 @@ work_convert (BkJob *job G_GNUC_UNUSED, gpointer data, GCancellable *cancellable
   Restore *restore = data;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     RestoreDisk *disk = restore->disks->pdata[i];
-    set_state (disk, RUNNING);
+    bk_disk_progress_set (&disk->progress, BK_DISK_RUNNING);
     if (!bk_image_convert (disk->source, disk->output, disk->temporary, restore->format, restore->request->force,
-                           restore->request->speed, on_progress, disk, cancellable, error)) {
+                           restore->request->speed, on_progress, &disk->progress, cancellable, error)) {
       g_prefix_error (error, "disk %s: ", disk->name);
       return FALSE;
     }
-    on_progress (disk->size, disk->size, disk);
-    set_state (disk, COMPLETED);
+    bk_disk_progress_set (&disk->progress, BK_DISK_COMPLETED);
   }
   return TRUE;
 }
@@ -293,14 +278,20 @@ static gboolean
 begin_copy (Restore *restore, BkCopies *copies, RestoreDisk *disk, GError **error)
 {
   g_autoptr (BkReader) reader = bk_repository_open_disk (bk_store_repository (restore->store), restore->vm, restore->backup, disk->name, NULL, error);
-  BkSink *sink = reader ? bk_output_sink_new (disk->output, disk->temporary, restore->format, disk->size, restore->request->force, error) : NULL;
+  BkSink *sink = reader ? bk_output_sink_new (disk->output, disk->temporary, restore->format, disk->progress.size, restore->request->force, error) : NULL;
   if (sink == NULL) {
     g_prefix_error (error, "disk %s: ", disk->name);
     return FALSE;
   }
   bk_copies_add (copies, g_steal_pointer (&reader), sink);
-  set_state (disk, RUNNING);
+  bk_disk_progress_set (&disk->progress, BK_DISK_RUNNING);
   return TRUE;
+}
+
+static RestoreDisk *
+disk_at (const Restore *restore, unsigned index)
+{
+  return restore->disks->pdata[index];
 }
 
 /* The first that fails ends the others. */
@@ -309,16 +300,15 @@ wait_for_one (Restore *restore, BkCopies *copies, GError **error)
 {
   int number = bk_copies_wait (copies, WAIT_MS, error);
   for (unsigned i = 0; i < restore->disks->len; i++)
-    on_progress (bk_copies_counters (copies, i).transferred, 0, restore->disks->pdata[i]);
+    bk_disk_progress_tell (&disk_at (restore, i)->progress, bk_copies_counters (copies, i).transferred);
   if (number < 0)
     return TRUE;
-  RestoreDisk *disk = restore->disks->pdata[number];
+  RestoreDisk *disk = disk_at (restore, (unsigned)number);
   if (*error) {
     g_prefix_error (error, "disk %s: ", disk->name);
     return FALSE;
   }
-  set_state (disk, COMPLETED);
-  on_progress (disk->size, disk->size, disk);
+  bk_disk_progress_set (&disk->progress, BK_DISK_COMPLETED);
   return TRUE;
 }
 
@@ -350,7 +340,7 @@ undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
   Restore *restore = data;
   for (unsigned i = 0; i < restore->disks->len; i++) {
     const RestoreDisk *disk = restore->disks->pdata[i];
-    bool complete = g_atomic_int_get (&disk->state) == COMPLETED;
+    bool complete = bk_disk_progress_is_completed (&disk->progress);
     if (bk_output_kind (disk->output) == BK_OUTPUT_FILE && !bk_fsio_remove (disk->temporary, error))
       return FALSE;
     if (complete && disk->is_new && !bk_fsio_remove (disk->output, error))
@@ -359,28 +349,12 @@ undo_copy (BkJob *job G_GNUC_UNUSED, gpointer data, GError **error)
   return TRUE;
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
-  Restore *restore = data;
-  BkJobInfo *info = bk_job_info (job);
-  static const char *const states[] = { "queued", "running", "completed" };
-  info->bytes_total = info->bytes_transferred = 0;
-  for (unsigned i = 0; info->disks && i < info->disks->len && i < restore->disks->len; i++) {
-    RestoreDisk *disk = restore->disks->pdata[i];
-    BkJobDisk *row = info->disks->pdata[i];
-    row->bytes_transferred = __atomic_load_n (&disk->done, __ATOMIC_RELAXED);
-    g_free (row->state);
-    row->state = g_strdup (states[g_atomic_int_get (&disk->state)]);
-    info->bytes_total += row->bytes_total;
-    info->bytes_transferred += row->bytes_transferred;
-  }
+  const Restore *restore = data;
+  for (unsigned i = 0; i < restore->disks->len; i++)
+    bk_disk_progress_show (&disk_at (restore, i)->progress, bk_job_info (job), i);
 }
 
 static gboolean
@@ -428,7 +402,6 @@ static const BkJobKind image_kind = {
   .steps = image_steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME,
-  .to_json = to_json,
   .progress = progress,
   .verb = carry_out,
   .free = restore_free,
@@ -439,7 +412,6 @@ static const BkJobKind disk_kind = {
   .steps = disk_steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
-  .to_json = to_json,
   .progress = progress,
   .free = restore_free,
 };

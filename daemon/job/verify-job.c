@@ -40,12 +40,6 @@ verify_free (gpointer data)
   g_free (self);
 }
 
-static json_object *
-to_json (gpointer data G_GNUC_UNUSED)
-{
-  return NULL; /* the request says it all */
-}
-
 static void
 progress (BkJob *job, gpointer data)
 {
@@ -139,7 +133,6 @@ const BkJobKind bk_verify_job_kind = {
   .steps = steps,
   .restart = true,
   .verbs = 1 << BK_VERB_CANCEL | 1 << BK_VERB_PAUSE | 1 << BK_VERB_RESUME | 1 << BK_VERB_SPEED,
-  .to_json = to_json,
   .progress = progress,
   .verb = carry_out,
   .free = verify_free,

@@ -27,9 +27,9 @@ struct BkVm {
 struct BkVmRegistry {
   BkCatalog *catalog;
   BkEventRing *events;
-  BkLibvirt *libvirt;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
   unsigned timer;
+  BkLibvirt *libvirt;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -79,6 +79,14 @@ bk_vm_backend (BkVm *vm)
   return vm->backend;
 }
 
+char *
+bk_vm_agent (BkVm *vm)
+{
+  if (vm->kept->libvirt)
+    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
+  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
+}
+
 void
 bk_vm_recall (BkVm *vm)
 {
@@ -88,14 +96,6 @@ bk_vm_recall (BkVm *vm)
     bk_backend_recall (vm->backend, checkpoints);
   else if (error)
     g_warning ("VM '%s': %s", vm->kept->name, error->message);
-}
-
-char *
-bk_vm_agent (BkVm *vm)
-{
-  if (vm->kept->libvirt)
-    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
-  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
 }
 
 static const char *

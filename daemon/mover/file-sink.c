@@ -18,6 +18,8 @@
 #define BLOCK 4096
 /* Written at a time where there is no other way to have zeroes. */
 #define ZEROES (1024 * 1024)
+/* The kernel is told to write each time this much has come together, so that the fsync at the end has little left to wait for. */
+#define WRITE_BEHIND (16 * 1024 * 1024)
 
 typedef struct {
   BkSink sink;
@@ -26,6 +28,9 @@ typedef struct {
   bool is_new;      /* ours to remove, until it is finished */
   bool no_holes;    /* atomic: the file system has none */
   bool interrupted; /* atomic */
+  uint64_t behind;  /* atomic: bytes written since the kernel was told to write */
+  bool is_device;
+  GMutex one_writer; /* of a file */
 } FileSink;
 
 static bool
@@ -37,6 +42,31 @@ check_interrupted (FileSink *self, GError **error)
   return true;
 }
 
+/* What is dirty anywhere in it: workers are not far from each other. */
+static void
+write_behind (FileSink *self, size_t length)
+{
+  if (__atomic_add_fetch (&self->behind, length, __ATOMIC_RELAXED) < WRITE_BEHIND)
+    return;
+  __atomic_store_n (&self->behind, 0, __ATOMIC_RELAXED);
+  sync_file_range (self->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+/* File systems let one writer at a time into a file, and have the others burn their processors until it is their turn: they sleep
+ * here instead, and somebody else reads meanwhile. */
+static ssize_t
+write_some (FileSink *self, const void *data, size_t length, uint64_t offset)
+{
+  if (self->is_device)
+    return pwrite (self->fd, data, length, (off_t)offset);
+  g_mutex_lock (&self->one_writer);
+  ssize_t n = pwrite (self->fd, data, length, (off_t)offset);
+  int errsv = errno;
+  g_mutex_unlock (&self->one_writer);
+  errno = errsv;
+  return n;
+}
+
 static gboolean
 write_range (BkSink *sink, unsigned worker G_GNUC_UNUSED, uint64_t offset, const void *data, size_t length, GError **error)
 {
@@ -45,11 +75,12 @@ write_range (BkSink *sink, unsigned worker G_GNUC_UNUSED, uint64_t offset, const
   while (length > 0) {
     if (check_interrupted (self, error))
       return FALSE;
-    ssize_t n = pwrite (self->fd, next, length, (off_t)offset);
+    ssize_t n = write_some (self, next, length, offset);
     if (n < 0 && errno == EINTR)
       continue;
     if (n <= 0)
       return bk_error_set_errno (error, n < 0 ? errno : EIO, "cannot write %zu bytes at %" PRIu64 " of '%s'", length, offset, self->path);
+    write_behind (self, (size_t)n);
     next += n;
     offset += (uint64_t)n;
     length -= (size_t)n;
@@ -115,6 +146,7 @@ free_sink (BkSink *sink)
     close (self->fd);
   if (self->is_new)
     unlink (self->path);
+  g_mutex_clear (&self->one_writer);
   g_free (self->path);
   g_free (self);
 }
@@ -134,6 +166,7 @@ make (const char *path)
   FileSink *self = g_new0 (FileSink, 1);
   self->sink.ops = &file_sink_ops;
   self->sink.block = BLOCK;
+  g_mutex_init (&self->one_writer);
   self->path = g_strdup (path);
   self->fd = -1;
   return self;
@@ -179,6 +212,7 @@ find_size (FileSink *self, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is neither a file nor a block device", self->path);
     return FALSE;
   }
+  self->is_device = true;
   if (ioctl (self->fd, BLKGETSIZE64, &self->sink.size) < 0)
     return bk_error_set_errno (error, errno, "cannot find the size of '%s'", self->path);
   return TRUE;

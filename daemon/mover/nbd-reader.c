@@ -2,7 +2,7 @@
 #include "nbd-reader.h"
 
 #include "extent-walk.h"
-#include "nbd-connection.h"
+#include "nbd-workers.h"
 
 #include <inttypes.h>
 
@@ -10,45 +10,18 @@
 
 typedef struct {
   BkReader reader;
-  BkNbdAddress address;
-  BkNbdInterrupt *interrupt;
-  BkNbdConnection *main;       /* the first; for extents, and for all where the server does not allow several */
+  BkNbdWorkers workers;        /* their main connection is for extents, too */
   BkNbdConnection *allocation; /* for base:allocation; may be main; NULL = all is data */
   BkNbdConnection *dirty;      /* for the dirty context; may be main; NULL = all is dirty */
   char *dirty_context;
-  BkNbdConnection **own; /* of each worker; NULL = main */
 } NbdReader;
-
-static BkNbdConnection *
-connection_of (const NbdReader *self, unsigned worker)
-{
-  return self->own ? self->own[worker] : self->main;
-}
-
-/* Alone on its connection, a worker has lane 0. */
-static unsigned
-lane_of (const NbdReader *self, unsigned worker)
-{
-  return self->own ? 0 : worker;
-}
 
 /* --- opening --- */
 
 static gboolean
 open_reader (BkReader *reader, unsigned workers, GCancellable *cancellable, GError **error)
 {
-  NbdReader *self = (NbdReader *)reader;
-  if (!bk_nbd_connection_can_multi (self->main)) {
-    bk_nbd_connection_set_lanes (self->main, workers + 1);
-    return TRUE;
-  }
-  self->own = g_new0 (BkNbdConnection *, workers);
-  for (unsigned i = 0; i < workers; i++) {
-    self->own[i] = bk_nbd_connection_new (&self->address, NULL, self->interrupt, cancellable, error);
-    if (self->own[i] == NULL)
-      return FALSE;
-  }
-  return TRUE;
+  return bk_nbd_workers_open (&((NbdReader *)reader)->workers, workers, 1, cancellable, error);
 }
 
 /* --- extents --- */
@@ -57,7 +30,7 @@ open_reader (BkReader *reader, unsigned workers, GCancellable *cancellable, GErr
 static BkNbdStatus *
 make_status (const NbdReader *self, BkNbdConnection *connection, const char *context)
 {
-  return bk_nbd_status_new (connection, connection == self->main && !self->own ? self->reader.workers : 0, context);
+  return bk_nbd_status_new (connection, connection == self->workers.main && !self->workers.own ? self->reader.workers : 0, context);
 }
 
 static gboolean
@@ -94,7 +67,9 @@ read_range (BkReader *reader, unsigned worker, uint64_t offset, void *data, size
 {
   const NbdReader *self = (const NbdReader *)reader;
   BkNbdCommand command = { .operation = BK_NBD_READ, .offset = offset, .length = length, .data = data };
-  return length == 0 || bk_nbd_connection_do (connection_of (self, worker), lane_of (self, worker), &command, error);
+  unsigned lane = 0;
+  BkNbdConnection *connection = bk_nbd_workers_connection (&self->workers, worker, &lane);
+  return length == 0 || bk_nbd_connection_do (connection, lane, &command, error);
 }
 
 static gboolean
@@ -102,17 +77,20 @@ start_request (BkReader *reader, unsigned worker, BkRequest *request, GError **e
 {
   const NbdReader *self = (const NbdReader *)reader;
   BkNbdCommand command = command_of (request);
-  return bk_nbd_connection_start (connection_of (self, worker), lane_of (self, worker), &command, error);
+  unsigned lane = 0;
+  BkNbdConnection *connection = bk_nbd_workers_connection (&self->workers, worker, &lane);
+  return bk_nbd_connection_start (connection, lane, &command, error);
 }
 
 static BkRequest *
 wait_for_request (BkReader *reader, unsigned worker, GError **error)
 {
   const NbdReader *self = (const NbdReader *)reader;
-  BkNbdConnection *connection = connection_of (self, worker);
+  unsigned lane = 0;
+  BkNbdConnection *connection = bk_nbd_workers_connection (&self->workers, worker, &lane);
   gpointer tag = NULL;
   int errsv = 0;
-  if (!bk_nbd_connection_wait (connection, lane_of (self, worker), &tag, &errsv, error))
+  if (!bk_nbd_connection_wait (connection, lane, &tag, &errsv, error))
     return NULL;
   BkRequest *request = tag;
   BkNbdCommand command = command_of (request);
@@ -126,23 +104,18 @@ wait_for_request (BkReader *reader, unsigned worker, GError **error)
 static void
 interrupt_reader (BkReader *reader)
 {
-  bk_nbd_interrupt_raise (((NbdReader *)reader)->interrupt);
+  bk_nbd_interrupt_raise (((NbdReader *)reader)->workers.interrupt);
 }
 
 static void
 free_reader (BkReader *reader)
 {
   NbdReader *self = (NbdReader *)reader;
-  for (unsigned i = 0; self->own && i < reader->workers; i++)
-    bk_nbd_connection_free (self->own[i]);
-  g_free (self->own);
-  if (self->allocation != self->main)
+  if (self->allocation != self->workers.main)
     bk_nbd_connection_free (self->allocation);
-  if (self->dirty != self->main)
+  if (self->dirty != self->workers.main)
     bk_nbd_connection_free (self->dirty);
-  bk_nbd_connection_free (self->main);
-  bk_nbd_interrupt_free (self->interrupt);
-  bk_nbd_address_clear (&self->address);
+  bk_nbd_workers_clear (&self->workers);
   g_free (self->dirty_context);
   g_free (self);
 }
@@ -164,9 +137,9 @@ static gboolean
 connect_main (NbdReader *self, const char *first, const char *second, GCancellable *cancellable, GError **error)
 {
   const char *contexts[] = { first ? first : second, first ? second : NULL, NULL };
-  bk_nbd_connection_free (self->main);
-  self->main = bk_nbd_connection_new (&self->address, contexts, self->interrupt, cancellable, error);
-  return self->main != NULL;
+  bk_nbd_connection_free (self->workers.main);
+  self->workers.main = bk_nbd_connection_new (&self->workers.address, contexts, self->workers.interrupt, cancellable, error);
+  return self->workers.main != NULL;
 }
 
 /* Content and changes on one export: each list has a connection of its own where that is possible, so that the server does
@@ -177,17 +150,17 @@ connect_both (NbdReader *self, bool allocation, GCancellable *cancellable, GErro
   static const char *const contexts[] = { ALLOCATION, NULL };
   if (!connect_main (self, self->dirty_context, NULL, cancellable, error))
     return FALSE;
-  self->dirty = self->main;
+  self->dirty = self->workers.main;
   if (!allocation)
     return TRUE;
-  if (bk_nbd_connection_can_multi (self->main)) {
-    self->allocation = bk_nbd_connection_new (&self->address, contexts, self->interrupt, cancellable, error);
+  if (bk_nbd_connection_can_multi (self->workers.main)) {
+    self->allocation = bk_nbd_connection_new (&self->workers.address, contexts, self->workers.interrupt, cancellable, error);
     return self->allocation != NULL;
   }
   self->dirty = NULL;
   if (!connect_main (self, self->dirty_context, ALLOCATION, cancellable, error))
     return FALSE;
-  self->dirty = self->allocation = self->main;
+  self->dirty = self->allocation = self->workers.main;
   return TRUE;
 }
 
@@ -195,10 +168,10 @@ static gboolean
 connect_dirty (NbdReader *self, const BkNbdAddress *address, GCancellable *cancellable, GError **error)
 {
   const char *contexts[] = { self->dirty_context, NULL };
-  self->dirty = bk_nbd_connection_new (address, contexts, self->interrupt, cancellable, error);
+  self->dirty = bk_nbd_connection_new (address, contexts, self->workers.interrupt, cancellable, error);
   if (self->dirty == NULL)
     return FALSE;
-  uint64_t size = bk_nbd_connection_size (self->main), other = bk_nbd_connection_size (self->dirty);
+  uint64_t size = bk_nbd_connection_size (self->workers.main), other = bk_nbd_connection_size (self->dirty);
   if (size == other)
     return TRUE;
   g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "the list of changes is for %" PRIu64 " bytes, the disk has %" PRIu64, other, size);
@@ -213,7 +186,7 @@ connect_all (NbdReader *self, const BkNbdReaderOptions *options, GCancellable *c
     return connect_both (self, allocation, cancellable, error);
   if (!connect_main (self, allocation ? ALLOCATION : NULL, NULL, cancellable, error))
     return FALSE;
-  self->allocation = allocation ? self->main : NULL;
+  self->allocation = allocation ? self->workers.main : NULL;
   return !self->dirty_context || connect_dirty (self, options->dirty_address, cancellable, error);
 }
 
@@ -225,7 +198,7 @@ check_contexts (NbdReader *self, GError **error)
     return FALSE;
   }
   if (self->allocation && !bk_nbd_connection_has_context (self->allocation, ALLOCATION)) {
-    if (self->allocation != self->main)
+    if (self->allocation != self->workers.main)
       bk_nbd_connection_free (self->allocation);
     self->allocation = NULL;
   }
@@ -236,7 +209,7 @@ check_contexts (NbdReader *self, GError **error)
 static size_t
 largest_request (const NbdReader *self, size_t wanted)
 {
-  size_t taken = bk_nbd_connection_max_request (self->main);
+  size_t taken = bk_nbd_connection_max_request (self->workers.main);
   return wanted == 0 ? taken : MIN (wanted, taken);
 }
 
@@ -248,13 +221,12 @@ bk_nbd_reader_new (const BkNbdAddress *address, const BkNbdReaderOptions *option
   g_autoptr (BkReader) reader = &self->reader;
   options = options ? options : &none;
   reader->ops = &nbd_reader_ops;
-  self->interrupt = bk_nbd_interrupt_new ();
+  bk_nbd_workers_init (&self->workers, address);
   self->dirty_context = g_strdup (options->dirty_context);
-  bk_nbd_address_copy (&self->address, address);
   if (!connect_all (self, options, cancellable, error) || !check_contexts (self, error))
     return NULL;
-  reader->size = bk_nbd_connection_size (self->main);
-  reader->block = bk_nbd_connection_block (self->main);
+  reader->size = bk_nbd_connection_size (self->workers.main);
+  reader->block = bk_nbd_connection_block (self->workers.main);
   reader->max_request = largest_request (self, options->max_request);
   return g_steal_pointer (&reader);
 }

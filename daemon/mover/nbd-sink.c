@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "nbd-sink.h"
 
-#include "nbd-connection.h"
+#include "nbd-workers.h"
 
 #include <errno.h>
 
@@ -14,10 +14,7 @@
 
 typedef struct {
   BkSink sink;
-  BkNbdAddress address;
-  BkNbdInterrupt *interrupt;
-  BkNbdConnection *main; /* shared by all where the server does not allow several */
-  BkNbdConnection **own; /* of each worker; NULL = main */
+  BkNbdWorkers workers;
   size_t max_request;
   bool no_zeroes; /* atomic: the server has no write-zeroes */
 } NbdSink;
@@ -25,25 +22,7 @@ typedef struct {
 static gboolean
 open_sink (BkSink *sink, unsigned workers, GCancellable *cancellable, GError **error)
 {
-  NbdSink *self = (NbdSink *)sink;
-  if (!bk_nbd_connection_can_multi (self->main)) {
-    bk_nbd_connection_set_lanes (self->main, workers);
-    return TRUE;
-  }
-  self->own = g_new0 (BkNbdConnection *, workers);
-  for (unsigned i = 0; i < workers; i++) {
-    self->own[i] = bk_nbd_connection_new (&self->address, NULL, self->interrupt, cancellable, error);
-    if (self->own[i] == NULL)
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static BkNbdConnection *
-connection_of (const NbdSink *self, unsigned worker, unsigned *lane)
-{
-  *lane = self->own ? 0 : worker;
-  return self->own ? self->own[worker] : self->main;
+  return bk_nbd_workers_open (&((NbdSink *)sink)->workers, workers, 0, cancellable, error);
 }
 
 /* Fetches @n answers; the first that is an error is told, when all are there: the buffer is the caller's again then. */
@@ -66,7 +45,7 @@ write_range (BkSink *sink, unsigned worker, uint64_t offset, const void *data, s
 {
   NbdSink *self = (NbdSink *)sink;
   unsigned lane = 0, n = 0;
-  BkNbdConnection *connection = connection_of (self, worker, &lane);
+  BkNbdConnection *connection = bk_nbd_workers_connection (&self->workers, worker, &lane);
   BkNbdCommand whole = { .operation = BK_NBD_WRITE, .offset = offset, .length = length };
   for (size_t done = 0, part = 0; done < length; done += part, n++) {
     part = MIN (length - done, self->max_request);
@@ -98,7 +77,7 @@ static gboolean
 send_zeroes (NbdSink *self, unsigned worker, uint64_t offset, uint64_t length, bool *unable, GError **error)
 {
   unsigned lane = 0;
-  BkNbdConnection *connection = connection_of (self, worker, &lane);
+  BkNbdConnection *connection = bk_nbd_workers_connection (&self->workers, worker, &lane);
   BkNbdCommand command = { .operation = BK_NBD_ZERO, .offset = offset, .length = length };
   gpointer tag = NULL;
   int errsv = 0;
@@ -132,25 +111,20 @@ finish (BkSink *sink, GCancellable *cancellable G_GNUC_UNUSED, GError **error)
 {
   NbdSink *self = (NbdSink *)sink;
   BkNbdCommand command = { .operation = BK_NBD_FLUSH };
-  return !bk_nbd_connection_can_flush (self->main) || bk_nbd_connection_do (self->main, 0, &command, error);
+  return !bk_nbd_connection_can_flush (self->workers.main) || bk_nbd_connection_do (self->workers.main, 0, &command, error);
 }
 
 static void
 interrupt_sink (BkSink *sink)
 {
-  bk_nbd_interrupt_raise (((NbdSink *)sink)->interrupt);
+  bk_nbd_interrupt_raise (((NbdSink *)sink)->workers.interrupt);
 }
 
 static void
 free_sink (BkSink *sink)
 {
   NbdSink *self = (NbdSink *)sink;
-  for (unsigned i = 0; self->own && i < sink->workers; i++)
-    bk_nbd_connection_free (self->own[i]);
-  g_free (self->own);
-  bk_nbd_connection_free (self->main);
-  bk_nbd_interrupt_free (self->interrupt);
-  bk_nbd_address_clear (&self->address);
+  bk_nbd_workers_clear (&self->workers);
   g_free (self);
 }
 
@@ -170,20 +144,19 @@ bk_nbd_sink_new (const BkNbdAddress *address, const BkNbdSinkOptions *options, G
   NbdSink *self = g_new0 (NbdSink, 1);
   g_autoptr (BkSink) sink = &self->sink;
   sink->ops = &nbd_sink_ops;
-  self->interrupt = bk_nbd_interrupt_new ();
-  bk_nbd_address_copy (&self->address, address);
-  self->main = bk_nbd_connection_new (&self->address, NULL, self->interrupt, cancellable, error);
-  if (self->main == NULL)
+  bk_nbd_workers_init (&self->workers, address);
+  self->workers.main = bk_nbd_connection_new (&self->workers.address, NULL, self->workers.interrupt, cancellable, error);
+  if (self->workers.main == NULL)
     return NULL;
-  if (bk_nbd_connection_is_read_only (self->main)) {
+  if (bk_nbd_connection_is_read_only (self->workers.main)) {
     g_autofree char *name = bk_nbd_address_describe (address);
     g_set_error (error, BK_ERROR, BK_ERROR_DENIED, "%s: the server allows no writing", name);
     return NULL;
   }
-  sink->size = bk_nbd_connection_size (self->main);
-  sink->block = MAX (BLOCK, bk_nbd_connection_block (self->main));
+  sink->size = bk_nbd_connection_size (self->workers.main);
+  sink->block = MAX (BLOCK, bk_nbd_connection_block (self->workers.main));
   sink->wants_zeroes = options == NULL || !options->is_zero;
-  self->max_request = bk_nbd_connection_max_request (self->main);
-  self->no_zeroes = !bk_nbd_connection_can_zero (self->main);
+  self->max_request = bk_nbd_connection_max_request (self->workers.main);
+  self->no_zeroes = !bk_nbd_connection_can_zero (self->workers.main);
   return g_steal_pointer (&sink);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "reader.h"
 
+#include "cancel.h"
+
 gboolean
 bk_reader_open (BkReader *reader, unsigned workers, GCancellable *cancellable, GError **error)
 {
@@ -32,10 +34,8 @@ take_extent (uint64_t offset, uint64_t length, BkExtentKind kind, gpointer user_
 {
   Walk *walk = user_data;
   g_assert (offset == walk->next && length <= walk->size - offset);
-  if (g_cancellable_is_cancelled (walk->cancellable)) {
-    g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
+  if (!bk_cancel_check (walk->cancellable, error))
     return FALSE;
-  }
   if (kind != walk->kind) {
     if (!flush (walk, error))
       return FALSE;

@@ -6,7 +6,9 @@
 
 #define FLAG_COMPRESSED 1u
 #define FLAG_ENCRYPTED 2u
-#define SAMPLE (8u * 1024) /* of a chunk, to see whether it can be compressed at all */
+/* Up to this level zstd skips what it cannot compress at gigabytes a second; above, a sample tells what is not worth the time. */
+#define FAST_LEVEL 3
+#define SAMPLE (8u * 1024)
 
 const BkChunkId bk_chunk_none = { { 0 } };
 
@@ -77,13 +79,13 @@ compress (const void *data, size_t length, int level, uint8_t *out, size_t room)
   return ZSTD_isError (size) ? length : size;
 }
 
-/* Random bytes in the middle tell that the rest is not worth the time. Small chunks are tried as they are. */
+/* Random bytes in the middle tell that a slow level has nothing to gain. Small chunks are tried as they are. */
 static bool
 looks_compressible (const char *data, size_t length, int level, uint8_t *out)
 {
-  if (length < 4 * SAMPLE)
+  if (level <= FAST_LEVEL || length < 4 * SAMPLE)
     return true;
-  return compress (data + length / 2, SAMPLE, level, out, ZSTD_compressBound (SAMPLE)) < SAMPLE - SAMPLE / 32;
+  return compress (data + length / 2, SAMPLE, FAST_LEVEL, out, ZSTD_compressBound (SAMPLE)) < SAMPLE - SAMPLE / 32;
 }
 
 size_t

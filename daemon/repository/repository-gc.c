@@ -5,6 +5,7 @@
  */
 #include "repository-private.h"
 
+#include "cancel.h"
 #include "damage-record.h"
 #include "fsio.h"
 
@@ -22,15 +23,6 @@ typedef struct {
   uint32_t chunk_size;
 } Mark;
 
-static gboolean
-check_cancelled (GCancellable *cancellable, GError **error)
-{
-  if (!g_cancellable_is_cancelled (cancellable))
-    return TRUE;
-  g_set_error_literal (error, BK_ERROR, BK_ERROR_CANCELLED, "cancelled");
-  return FALSE;
-}
-
 /* What is marked was walked already, with all below it. To count repetitions all must be walked. */
 static BkWalkAction
 mark_id (const BkChunkId *id, unsigned level, uint64_t first G_GNUC_UNUSED, uint64_t count G_GNUC_UNUSED, gpointer user_data, GError **error)
@@ -39,7 +31,7 @@ mark_id (const BkChunkId *id, unsigned level, uint64_t first G_GNUC_UNUSED, uint
   uint32_t stored = 0, length = 0;
   if (bk_chunk_id_is_none (id))
     return BK_WALK_PASS;
-  if (level == 1 && !check_cancelled (mark->cancellable, error))
+  if (level == 1 && !bk_cancel_check (mark->cancellable, error))
     return BK_WALK_STOP;
   if (level == 0)
     mark->bytes_data += mark->chunk_size;

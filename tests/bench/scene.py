@@ -107,10 +107,10 @@ class Scene:
                    "-device", "virtio-blk-pci,id=vda,drive=vda,share-rw=on", stderr=subprocess.DEVNULL)
         self.qmp = Qmp(f"{self.folder}/own.qmp")
 
-    def start_daemon(self, name="state"):
+    def start_daemon(self, name="state", *more):
         self.listen = f"unix:{self.folder}/{name}.sock"
         daemon = self.spawn(f"{self.options.build}/daemon/backupd", "--state-dir", f"{self.folder}/{name}",
-                            "--listen", self.listen, stderr=open(f"{self.folder}/{name}.log", "w"))
+                            "--listen", self.listen, *more, stderr=open(f"{self.folder}/{name}.log", "w"))
         for _ in range(200):
             if self.ctl("vm", "list", check=False).returncode == 0:
                 return daemon

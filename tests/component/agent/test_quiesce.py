@@ -103,6 +103,23 @@ def test_paused_guest_is_not_asked(site):
     assert not site.agent.names()
 
 
+def test_vm_that_is_shut_off(site):
+    """Backed up from its images; nobody is there to be asked."""
+    site.backup()
+    site.vm.stop()
+    asked = len(site.agent.names())
+    site.daemon.wait_vm("web", "shut off")
+    job = site.backup()
+    assert job["state"] == "completed" and not job["quiesce"]["quiesced"] and "run" in job["quiesce"]["reason"]
+    failed = site.backup("--quiesce", "agent", status=1)
+    assert "run" in failed["error"]["message"]
+    assert len(site.agent.names()) == asked
+    for path in (site.vm.qmp, site.vm.side):
+        path.unlink(missing_ok=True)
+    site.vm.start()
+    site.daemon.wait_vm("web", "prelaunch")
+
+
 def test_vm_without_agent(site):
     site.ctl("vm", "remove", "web")
     site.ctl("vm", "add", "web", "--qmp", site.vm.qmp)
@@ -129,4 +146,4 @@ def test_guest_that_gives_up_in_between(site, quiesce, status):
     job = site.backup("--quiesce", quiesce, status=status)
     assert not job["quiesce"]["quiesced"] and "by itself" in job["quiesce"]["reason"] and job["quiesce"]["thawed"]
     if status:
-        assert "did not stay frozen" in job["error"]["message"]
+        assert "would not be quiesced" in job["error"]["message"]

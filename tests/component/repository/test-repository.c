@@ -155,6 +155,22 @@ START_TEST (stores_only_what_is_new)
 }
 END_TEST
 
+START_TEST (a_chunk_that_is_random_in_part_is_compressed)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (10);
+  size_t size = 32 * CHUNK;
+  g_autofree uint8_t *disk = g_malloc (size);
+  for (size_t i = 0; i < size; i++) {
+    size_t within = i % CHUNK, chunk = i / CHUNK;
+    bool random = within >= CHUNK / 2 && within < CHUNK / 2 + 12 * 1024;
+    disk[i] = random ? (uint8_t)g_rand_int (rand) : (uint8_t)"some text, "[(i + chunk) % 11];
+  }
+  backup ("A", NULL, disk, size, NULL);
+  ck_assert_uint_lt (disk_of ("A").bytes_stored, size / 3);
+  scene_check ("A", disk, size);
+}
+END_TEST
+
 static gboolean
 count_kinds (uint64_t offset G_GNUC_UNUSED, uint64_t length, BkExtentKind kind, gpointer user_data, GError **error G_GNUC_UNUSED)
 {
@@ -415,6 +431,7 @@ main (void)
                                         blobs_come_along,
                                         statistics_add_up,
                                         stores_only_what_is_new,
+                                        a_chunk_that_is_random_in_part_is_compressed,
                                         sparse_packs_are_rewritten };
   const TTest *const encrypted[] = { the_wrong_key_opens_nothing, nothing_is_in_the_clear, what_is_in_use_stays };
   Suite *suite = suite_create ("repository");

@@ -175,10 +175,14 @@ END_TEST
 static BkCatalog *
 open_next_version (const char *folder, GError **error)
 {
-  g_autofree BkMigration *built_in = bk_migrations_built_in ();
-  const BkMigration migrations[] = {
-    built_in[0], built_in[1], built_in[2], built_in[3], { "0005-next.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" }, { NULL, NULL }
-  };
+  static const BkMigration next = { "9999-next.sql", "ALTER TABLE vm ADD COLUMN note TEXT; CREATE TABLE t (x);" };
+  g_autofree BkMigration *migrations = bk_migrations_built_in ();
+  unsigned count = 0;
+  while (migrations[count].name)
+    count++;
+  migrations = g_renew (BkMigration, migrations, count + 2);
+  migrations[count] = next;
+  migrations[count + 1] = (BkMigration){ NULL, NULL };
   return bk_catalog_open_with (folder, migrations, error);
 }
 
