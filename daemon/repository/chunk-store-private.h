@@ -36,9 +36,14 @@ struct BkChunkStore {
 struct BkChunkWriter {
   BkChunkStore *store;
   GMutex mutex;         /* of the pack that is written */
+  GCond sealed;         /* a pack less in sealing */
   BkPackWriter *open;   /* or NULL */
   GHashTable *pending;  /* BkPackEntry by its ID to the BkPackWriter; until the pack is published */
-  GPtrArray *sealing;   /* packs that are being finished */
+  GPtrArray *sealing;   /* packs that are being finished, by the sealer */
+  GPtrArray *broken;    /* that could not be: what is in them can still be read */
+  GThread *sealer;      /* NULL before the first pack is full */
+  GAsyncQueue *full;    /* BkPackWriter, for the sealer; the writer itself ends it */
+  GError *error;        /* why the first of these could not be */
   GHashTable *held;     /* set of pack numbers; under the store's mutex */
 };
 

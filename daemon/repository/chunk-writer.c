@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define MAX_SEALING 3u /* packs that wait for the disk */
+
 /* The entry comes first in it, and is the key. */
 typedef struct {
   BkPackEntry entry;
@@ -23,6 +25,86 @@ equal_ids (gconstpointer a, gconstpointer b)
   return bk_chunk_id_equal (a, b);
 }
 
+/* Its chunks are everybody's from here on, and held by the writer still. Another writer may have published the same content
+ * meanwhile: then there are two copies, each held by those who count on it. */
+static void
+publish (BkChunkWriter *writer, BkPackWriter *pack)
+{
+  BkChunkStore *store = writer->store;
+  GArray *entries = bk_pack_writer_entries (pack);
+  g_mutex_lock (&store->mutex);
+  uint32_t number = bk_chunk_store_add_pack (store, bk_pack_writer_name (pack), bk_pack_writer_size (pack));
+  bk_chunk_writer_hold (writer, number);
+  bk_chunk_store_index (store, number, entries);
+  g_mutex_unlock (&store->mutex);
+  g_mutex_lock (&writer->mutex);
+  for (unsigned i = 0; i < entries->len; i++)
+    g_hash_table_remove (writer->pending, &g_array_index (entries, BkPackEntry, i).id);
+  g_mutex_unlock (&writer->mutex);
+}
+
+static void
+seal (BkChunkWriter *writer, BkPackWriter *pack)
+{
+  g_autoptr (GError) failure = NULL;
+  bool ok = bk_pack_writer_finish (pack, &failure);
+  if (ok)
+    publish (writer, pack);
+  g_mutex_lock (&writer->mutex);
+  g_ptr_array_remove (writer->sealing, pack);
+  if (!ok)
+    g_ptr_array_add (writer->broken, pack);
+  if (writer->error == NULL)
+    writer->error = g_steal_pointer (&failure);
+  g_cond_broadcast (&writer->sealed);
+  g_mutex_unlock (&writer->mutex);
+  if (!ok)
+    return;
+  bk_pack_writer_free (pack);
+  bk_chunk_store_merge_index (writer->store);
+}
+
+/* A thread of its own, for it waits for the disk: those who put chunks go on with the next pack. */
+static gpointer
+seal_all (gpointer data)
+{
+  BkChunkWriter *writer = data;
+  for (gpointer pack; (pack = g_async_queue_pop (writer->full)) != writer;)
+    seal (writer, pack);
+  return NULL;
+}
+
+/* With the writer's mutex. */
+static void
+begin_sealing (BkChunkWriter *writer)
+{
+  BkPackWriter *pack = g_steal_pointer (&writer->open);
+  if (writer->sealer == NULL)
+    writer->sealer = g_thread_new ("sealer", seal_all, writer);
+  g_ptr_array_add (writer->sealing, pack);
+  g_async_queue_push (writer->full, pack);
+}
+
+static void
+end_sealer (BkChunkWriter *writer)
+{
+  if (writer->sealer == NULL)
+    return;
+  g_async_queue_push (writer->full, writer);
+  g_thread_join (writer->sealer);
+}
+
+/* With the writer's mutex: until less than @limit packs are being sealed. FALSE when one could not be. */
+static gboolean
+wait_for_sealing (BkChunkWriter *writer, unsigned limit, GError **error)
+{
+  while (writer->sealing->len >= limit && writer->error == NULL)
+    g_cond_wait (&writer->sealed, &writer->mutex);
+  if (writer->error)
+    g_propagate_error (error, g_error_copy (writer->error));
+  return writer->error == NULL;
+}
+
 BkChunkWriter *
 bk_chunk_writer_new (BkChunkStore *store)
 {
@@ -30,7 +112,10 @@ bk_chunk_writer_new (BkChunkStore *store)
   writer->store = store;
   g_mutex_init (&writer->mutex);
   writer->pending = g_hash_table_new_full (hash_id, equal_ids, NULL, g_free);
-  writer->sealing = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_pack_writer_free);
+  writer->sealing = g_ptr_array_new ();
+  writer->broken = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_pack_writer_free);
+  writer->full = g_async_queue_new ();
+  g_cond_init (&writer->sealed);
   writer->held = g_hash_table_new (NULL, NULL);
   g_mutex_lock (&store->mutex);
   g_ptr_array_add (store->writers, writer);
@@ -44,6 +129,7 @@ bk_chunk_writer_free (BkChunkWriter *writer)
   BkChunkStore *store = writer->store;
   GHashTableIter iter;
   gpointer number;
+  end_sealer (writer);
   g_mutex_lock (&store->mutex);
   g_hash_table_iter_init (&iter, writer->held);
   while (g_hash_table_iter_next (&iter, &number, NULL))
@@ -53,6 +139,10 @@ bk_chunk_writer_free (BkChunkWriter *writer)
   g_hash_table_unref (writer->held);
   g_hash_table_unref (writer->pending);
   g_ptr_array_unref (writer->sealing);
+  g_ptr_array_unref (writer->broken);
+  g_async_queue_unref (writer->full);
+  g_clear_error (&writer->error);
+  g_cond_clear (&writer->sealed);
   g_clear_pointer (&writer->open, bk_pack_writer_free);
   g_mutex_clear (&writer->mutex);
   g_free (writer);
@@ -86,41 +176,12 @@ find_pending (BkChunkWriter *writer, const BkChunkId *id)
   return g_hash_table_contains (writer->pending, id);
 }
 
-/* Its chunks are everybody's from here on, and held by the writer still. Another writer may have published the same content
- * meanwhile: then there are two copies, each held by those who count on it. */
-static void
-publish (BkChunkWriter *writer, BkPackWriter *pack)
-{
-  BkChunkStore *store = writer->store;
-  GArray *entries = bk_pack_writer_entries (pack);
-  g_mutex_lock (&store->mutex);
-  uint32_t number = bk_chunk_store_add_pack (store, bk_pack_writer_name (pack), bk_pack_writer_size (pack));
-  bk_chunk_writer_hold (writer, number);
-  bk_chunk_store_index (store, number, entries);
-  g_mutex_unlock (&store->mutex);
-  g_mutex_lock (&writer->mutex);
-  for (unsigned i = 0; i < entries->len; i++)
-    g_hash_table_remove (writer->pending, &g_array_index (entries, BkPackEntry, i).id);
-  g_ptr_array_remove (writer->sealing, pack);
-  g_mutex_unlock (&writer->mutex);
-}
-
-/* Without locks: the others write into the next pack meanwhile. */
+/* With the writer's mutex. Nothing is done, and *@stored is 0, when another worker was faster. */
 static gboolean
-seal (BkChunkWriter *writer, BkPackWriter *pack, GError **error)
+append (BkChunkWriter *writer, const BkChunkId *id, const uint8_t *record, size_t size, size_t length, uint32_t *stored, GError **error)
 {
-  if (!bk_pack_writer_finish (pack, error))
-    return FALSE; /* it stays in sealing, and its file goes with the writer */
-  publish (writer, pack);
-  bk_chunk_store_merge_index (writer->store);
-  return TRUE;
-}
-
-/* With the writer's mutex. *@full: a pack that is to be sealed. FALSE also when another worker was faster (*@stored = 0). */
-static gboolean
-append (BkChunkWriter *writer, const BkChunkId *id, const uint8_t *record, size_t size, size_t length, uint32_t *stored, BkPackWriter **full, GError **error)
-{
-  *full = NULL;
+  if (!wait_for_sealing (writer, MAX_SEALING, error))
+    return FALSE;
   if (g_hash_table_contains (writer->pending, id))
     return TRUE;
   if (writer->open == NULL && (writer->open = bk_pack_writer_new (writer->store->storage, error)) == NULL)
@@ -133,10 +194,8 @@ append (BkChunkWriter *writer, const BkChunkId *id, const uint8_t *record, size_
   pending->pack = writer->open;
   g_hash_table_add (writer->pending, pending);
   *stored = (uint32_t)size;
-  if (bk_pack_writer_size (writer->open) >= BK_PACK_TARGET) {
-    *full = g_steal_pointer (&writer->open);
-    g_ptr_array_add (writer->sealing, *full);
-  }
+  if (bk_pack_writer_size (writer->open) >= BK_PACK_TARGET)
+    begin_sealing (writer);
   return TRUE;
 }
 
@@ -144,7 +203,6 @@ gboolean
 bk_chunk_writer_put (BkChunkWriter *writer, BkChunkType type, const void *data, size_t length, BkChunkId *id, uint32_t *stored, GError **error)
 {
   BkChunkStore *store = writer->store;
-  BkPackWriter *full = NULL;
   *stored = 0;
   bk_crypto_id (store->crypto, (uint8_t)type, data, length, id->id);
   if (find_published (writer, id) || find_pending (writer, id))
@@ -152,25 +210,18 @@ bk_chunk_writer_put (BkChunkWriter *writer, BkChunkType type, const void *data, 
   uint8_t *record = bk_chunk_store_buffer ();
   size_t size = bk_chunk_encode (store->crypto, type, id, data, length, store->level, record);
   g_mutex_lock (&writer->mutex);
-  gboolean ok = append (writer, id, record, size, length, stored, &full, error);
+  gboolean ok = append (writer, id, record, size, length, stored, error);
   g_mutex_unlock (&writer->mutex);
-  return ok && (full == NULL || seal (writer, full, error));
+  return ok;
 }
 
 gboolean
 bk_chunk_writer_flush (BkChunkWriter *writer, GError **error)
 {
-  g_mutex_lock (&writer->mutex);
-  BkPackWriter *last = g_steal_pointer (&writer->open);
-  bool broken = writer->sealing->len > 0;
-  if (last)
-    g_ptr_array_add (writer->sealing, last);
-  g_mutex_unlock (&writer->mutex);
-  if (broken) {
-    g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "a pack could not be completed");
-    return FALSE;
-  }
-  return last == NULL || seal (writer, last, error);
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&writer->mutex);
+  if (writer->open)
+    begin_sealing (writer);
+  return wait_for_sealing (writer, 1, error);
 }
 
 gboolean
