@@ -281,7 +281,8 @@ def test_each_file_operation(make_scene, variable):
             continue
         sweep.check_after(scene, job, "%s=%d" % (variable, number), 90)
         struck += happened
-        number += 7 if happened else -5
+        # What comes to nothing before the first stroke was in the start: a cache that cannot be written is done without.
+        number += 7 if happened else -5 if struck else 6
         if struck >= wanted:
             break
     assert struck >= wanted, "only %d operations" % struck
