@@ -54,6 +54,7 @@ bk_vm_state_free (BkVmState *state)
     return;
   g_free (state->status);
   g_free (state->version);
+  g_free (state->process);
   g_free (state->no_pull);
   g_free (state->no_snapshot_push);
   g_free (state->obstacle);
@@ -100,12 +101,6 @@ bk_backend_link (BkBackend *backend, char **reason, char **version)
 }
 
 bool
-bk_backend_is_off (BkBackend *backend)
-{
-  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
-}
-
-bool
 bk_backend_has_one_job (const BkBackend *backend)
 {
   return backend->ops->one_job;
@@ -116,6 +111,12 @@ bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints)
 {
   if (backend->ops->recall)
     backend->ops->recall (backend, checkpoints);
+}
+
+bool
+bk_backend_is_off (BkBackend *backend)
+{
+  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
 }
 
 BkVmState *

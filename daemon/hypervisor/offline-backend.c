@@ -102,7 +102,7 @@ static void
 record (BkOfflineBackend *self, const BkVmState *state)
 {
   int64_t now = g_get_real_time ();
-  Recording recording = { self, bk_recorded_disks_write (state->disks, now) };
+  Recording recording = { self, bk_recorded_disks_write (state->disks, state->process, now) };
   g_mutex_lock (&self->lock);
   bool news = is_news (self, recording.recorded, now);
   if (news) {

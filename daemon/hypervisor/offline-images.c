@@ -8,10 +8,12 @@
 #include "fsio.h"
 #include "image-watch.h"
 #include "listen.h"
+#include "pid.h"
 #include "recorded-disks.h"
 #include "storage-daemon.h"
 
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,6 +72,13 @@ disconnect_on_main (gpointer data)
 {
   bk_backend_disconnect (data);
   bk_backend_free (data);
+}
+
+char *
+bk_offline_writing_name (BkOfflineBackend *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  return g_strdup_printf ("write-%u", self->writings++);
 }
 
 static BkQmpBackend *
@@ -298,6 +307,22 @@ read_record (BkOfflineBackend *self, const GError *why, GError **error)
   return NULL;
 }
 
+/* Its locks tell the same, where it takes any; and a socket may have been removed, and QEMU be there still. */
+static gboolean
+check_ended (const BkRecordedDisks *recorded, const GError *why, GError **error)
+{
+  int64_t deadline = g_get_monotonic_time () + CLOSE_TIMEOUT_US;
+  while (recorded->process && bk_pid_still_runs (recorded->process)) {
+    if (g_get_monotonic_time () > deadline) {
+      g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "%s; but the VM is not shut off: its QEMU (process %d) still runs", why->message,
+                   atoi (recorded->process));
+      return FALSE;
+    }
+    g_usleep (CLOSE_POLL_US);
+  }
+  return TRUE;
+}
+
 static BkVmState *
 look (BkOfflineBackend *self, BkRecordedDisks *recorded, GCancellable *cancellable, GError **error)
 {
@@ -319,7 +344,7 @@ BkVmState *
 bk_offline_look (BkOfflineBackend *self, const GError *why, GCancellable *cancellable, GError **error)
 {
   g_autoptr (BkRecordedDisks) recorded = read_record (self, why, error);
-  if (recorded == NULL || !check_shut_off (recorded->disks, why, error))
+  if (recorded == NULL || !check_ended (recorded, why, error) || !check_shut_off (recorded->disks, why, error))
     return NULL;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->images);
   BkVmState *state = look (self, recorded, cancellable, error);

@@ -34,10 +34,13 @@ typedef struct {
   GMutex lock; /* of the members below */
   json_object *recorded;
   GHashTable *sessions; /* name to BkQmpBackend */
+  unsigned writings;    /* sessions so far that only write bitmaps */
 } BkOfflineBackend;
 
 /* --- offline-images.c; worker threads --- */
 
+/* A name for one that only writes bitmaps: no other has it now, and it is short, as it is part of a socket's path. (transfer full) */
+char *bk_offline_writing_name (BkOfflineBackend *self);
 /* Starts a storage daemon for a new session @name. (transfer none): until it is ended */
 BkQmpBackend *bk_offline_session_start (BkOfflineBackend *self, const char *name, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* The session @name, also of an earlier daemon. FAILED when its storage daemon has ended. */

@@ -324,13 +324,14 @@ fold_bitmap (BkOfflineBackend *self, const BkDisk *disk, Fold *fold, GError **er
   json_object *actions = bk_qmp_sweep_fold (disk, node, fold->bitmap, fold->parent, fold->newest, &fold->merged);
   if (actions == NULL)
     return TRUE;
-  BkQmpBackend *session = bk_offline_session_start (self, fold->bitmap, NULL, error);
+  g_autofree char *name = bk_offline_writing_name (self);
+  BkQmpBackend *session = bk_offline_session_start (self, name, NULL, error);
   if (session == NULL) {
     json_object_put (actions);
     return FALSE;
   }
   gboolean ok = bk_offline_write (self, session, node, disk->format, disk->path, actions, error);
-  bk_offline_session_end (self, fold->bitmap, true);
+  bk_offline_session_end (self, name, true);
   return ok;
 }
 
@@ -362,13 +363,13 @@ bk_offline_rollback (BkOfflineBackend *self, BkRun *run, bool all, GError **erro
 gboolean
 bk_offline_checkpoint_create (BkOfflineBackend *self, BkRun *run, GError **error)
 {
-  const char *name = disk_at (run, 0)->bitmap;
-  BkQmpBackend *session = bk_offline_session_start (self, name ? name : run->prefix, NULL, error);
+  g_autofree char *name = bk_offline_writing_name (self);
+  BkQmpBackend *session = bk_offline_session_start (self, name, NULL, error);
   gboolean ok = session != NULL;
   for (unsigned i = 0; ok && i < run->disks->len; i++)
     ok = write_checkpoint (self, session, run, disk_at (run, i), error);
   run->point_in_time = g_get_real_time ();
-  bk_offline_session_end (self, name ? name : run->prefix, true);
+  bk_offline_session_end (self, name, true);
   return ok;
 }
 

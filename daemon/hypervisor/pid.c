@@ -18,6 +18,42 @@ bk_pid_has_ended (pid_t pid)
   return name_end != NULL && g_str_has_prefix (name_end, ") Z");
 }
 
+/* "PID (NAME) STATE ...": the 22nd word is the time of its start, the 20th behind the name, which may hold anything. */
+static char *
+start_of (pid_t pid)
+{
+  enum { START = 19 };
+  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", (int)pid);
+  g_autofree char *stat = NULL;
+  if (!g_file_get_contents (path, &stat, NULL, NULL))
+    return NULL;
+  const char *name_end = strrchr (stat, ')');
+  g_auto (GStrv) words = g_strsplit (name_end && name_end[1] ? name_end + 2 : "", " ", -1);
+  return g_strv_length (words) > START ? g_strdup (words[START]) : NULL;
+}
+
+static bool
+is_qemu (pid_t pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/comm", (int)pid);
+  g_autofree char *name = NULL;
+  return g_file_get_contents (path, &name, NULL, NULL) && (g_str_has_prefix (name, "qemu") || g_str_has_prefix (name, "kvm"));
+}
+
+char *
+bk_pid_identity (pid_t pid)
+{
+  g_autofree char *start = pid > 0 && is_qemu (pid) && !bk_pid_has_ended (pid) ? start_of (pid) : NULL;
+  return start ? g_strdup_printf ("%d %s", (int)pid, start) : NULL;
+}
+
+bool
+bk_pid_still_runs (const char *identity)
+{
+  g_autofree char *now = bk_pid_identity ((pid_t)atoi (identity));
+  return g_strcmp0 (now, identity) == 0;
+}
+
 /* "Uid:\tREAL\tEFFECTIVE\t..." */
 bool
 bk_pid_is_of_other_user (pid_t pid)

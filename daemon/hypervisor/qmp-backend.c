@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "qmp-backend-private.h"
 
+#include "pid.h"
+
 #include <string.h>
 
 static BkLink
@@ -113,6 +115,7 @@ qmp_inspect (BkBackend *backend, GCancellable *cancellable, GError **error)
   state->no_pull = bk_qmp_pull_obstacle (&features);
   state->pull = state->no_pull == NULL;
   pid_t pid = bk_qmp_client_peer_pid (self->client);
+  state->process = bk_pid_identity (pid);
   for (unsigned i = 0; i < state->disks->len; i++) {
     BkDisk *disk = state->disks->pdata[i];
     disk->no_pull = state->pull ? bk_qmp_pull_disk_obstacle (&features, state->status, pid, disk) : NULL;

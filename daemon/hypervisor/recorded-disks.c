@@ -23,6 +23,7 @@ static STRUCT (BkDisk, bk_disk, "recorded disk");
 
 static const BkField bk_recorded_fields[] = {
   TIME (BkRecordedDisks, recorded_at, BK_FIELD_REQUIRED),
+  STRING (BkRecordedDisks, process, BK_FIELD_OMIT_IF_EMPTY),
   ARRAY (BkRecordedDisks, disks, bk_disk_struct, BK_FIELD_REQUIRED),
   END,
 };
@@ -36,13 +37,14 @@ bk_recorded_disks_free (BkRecordedDisks *recorded)
   for (unsigned i = 0; recorded->disks && i < recorded->disks->len; i++)
     bk_disk_free (recorded->disks->pdata[i]);
   g_clear_pointer (&recorded->disks, g_ptr_array_unref);
+  g_free (recorded->process);
   g_free (recorded);
 }
 
 json_object *
-bk_recorded_disks_write (GPtrArray *disks, int64_t recorded_at)
+bk_recorded_disks_write (GPtrArray *disks, const char *process, int64_t recorded_at)
 {
-  BkRecordedDisks recorded = { recorded_at, disks };
+  BkRecordedDisks recorded = { recorded_at, (char *)process, disks };
   return bk_struct_to_json (&bk_recorded_struct, &recorded);
 }
 
@@ -67,10 +69,17 @@ bk_recorded_disks_read (json_object *json, GError **error)
   return recorded;
 }
 
+static bool
+is_same (json_object *one, json_object *other, const char *name)
+{
+  json_object *first = NULL, *second = NULL;
+  json_object_object_get_ex (one, name, &first);
+  json_object_object_get_ex (other, name, &second);
+  return json_object_equal (first, second);
+}
+
 bool
 bk_recorded_disks_equal (json_object *one, json_object *other)
 {
-  json_object *first = NULL, *second = NULL;
-  return json_object_object_get_ex (one, "disks", &first) && json_object_object_get_ex (other, "disks", &second) &&
-         json_object_equal (first, second);
+  return one && other && is_same (one, other, "disks") && is_same (one, other, "process");
 }

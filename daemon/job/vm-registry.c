@@ -22,14 +22,15 @@ struct BkVm {
   BkLink link;            /* as last notified */
   char *run_state;        /* of the guest, when an inspection or an event has told; "shut off" */
   bool looking;           /* a look at its disks is under way that nobody has asked for */
+  BkLink looked;          /* as the link was when it began */
 };
 
 struct BkVmRegistry {
   BkCatalog *catalog;
   BkEventRing *events;
+  BkLibvirt *libvirt;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
   unsigned timer;
-  BkLibvirt *libvirt;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -79,14 +80,6 @@ bk_vm_backend (BkVm *vm)
   return vm->backend;
 }
 
-char *
-bk_vm_agent (BkVm *vm)
-{
-  if (vm->kept->libvirt)
-    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
-  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
-}
-
 void
 bk_vm_recall (BkVm *vm)
 {
@@ -96,6 +89,14 @@ bk_vm_recall (BkVm *vm)
     bk_backend_recall (vm->backend, checkpoints);
   else if (error)
     g_warning ("VM '%s': %s", vm->kept->name, error->message);
+}
+
+char *
+bk_vm_agent (BkVm *vm)
+{
+  if (vm->kept->libvirt)
+    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
+  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
 }
 
 static const char *
@@ -170,6 +171,8 @@ run_state_of_event (const char *event)
 
 /* --- looks at the disks --- */
 
+static void look_by_itself (BkVm *vm);
+
 static void
 note_state (BkVm *vm, const BkVmState *state)
 {
@@ -201,6 +204,8 @@ on_looked (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_da
   vm->looking = false;
   if (state == NULL)
     g_debug ("VM '%s': %s", vm->kept->name, error->message);
+  if (vm->link != vm->looked) /* it came or went meanwhile, and that is what counts */
+    look_by_itself (vm);
   if (state == NULL || vm->registry == NULL)
     return;
   note_state (vm, state);
@@ -213,9 +218,11 @@ on_looked (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_da
 static void
 look_by_itself (BkVm *vm)
 {
-  if (vm->registry == NULL || vm->registry->folder == NULL || vm->looking)
+  bool is_there = vm->link == BK_LINK_READY || vm->link == BK_LINK_DOWN;
+  if (vm->registry == NULL || vm->registry->folder == NULL || vm->kept->libvirt || vm->looking || !is_there)
     return;
   vm->looking = true;
+  vm->looked = vm->link;
   g_autoptr (GTask) task = g_task_new (NULL, NULL, on_looked, bk_vm_ref (vm));
   g_task_set_task_data (task, bk_vm_ref (vm), (GDestroyNotify)bk_vm_unref);
   g_task_run_in_thread (task, look);
@@ -240,7 +247,7 @@ on_backend_news (BkBackend *backend G_GNUC_UNUSED, BkLink link, const char *even
     publish (registry, vm, NULL);
   if (registry->notify)
     registry->notify (vm, link, event, registry->notify_data);
-  if (other && (link == BK_LINK_READY || link == BK_LINK_DOWN))
+  if (other)
     look_by_itself (vm);
 }
 
@@ -693,6 +700,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
   g_task_run_in_thread (task, look);
 }
 
+/* Users may have named it by an alias. */
 static const char *
 class_of (const BkVmInfo *vm, const BkDisk *disk)
 {
@@ -700,6 +708,12 @@ class_of (const BkVmInfo *vm, const BkDisk *disk)
   for (size_t i = 0; name == NULL && vm->classes && disk->aliases && disk->aliases[i]; i++)
     name = g_hash_table_lookup (vm->classes, disk->aliases[i]);
   return name;
+}
+
+const char *
+bk_vm_class_of (BkVm *vm, const BkDisk *disk)
+{
+  return class_of (vm->kept, disk);
 }
 
 static const char *

@@ -19,6 +19,7 @@ def home(daemon, guest, tmp_path):
     """As "site", with the deduplicating repository "vault", for guests that are off at the end."""
     from conftest import Site
     daemon.ctl("vm", "add", VM, "--qmp", guest.qmp)
+    daemon.wait_vm(VM, "running")  # or its disks would not be known
     daemon.ctl("repo", "add", "vault", "--path", tmp_path / "vault")
     return Site(daemon, guest, tmp_path)
 

@@ -237,6 +237,10 @@ START_TEST (vm_without_a_socket_is_not_off)
   ck_assert_int_eq (g_unlink (bk_test_vm_qmp (f.vm)), 0);
   restart_daemon (&f);
   ck_assert (bk_main_until (is_off, &f, 5000));
+  must_fail (&f, work_inspect, BK_ERROR_UNREACHABLE, "its QEMU");
+  json_object_object_del (f.recorded, "process"); /* another may have it now: its lock tells */
+  restart_daemon (&f);
+  ck_assert (bk_main_until (is_off, &f, 5000));
   must_fail (&f, work_inspect, BK_ERROR_UNREACHABLE, "is open for writing");
   end (&pull);
 }

@@ -128,9 +128,34 @@ START_TEST (finds_processes)
 }
 END_TEST
 
+/* A QEMU is known again by its start, not by its number alone; nothing else is taken for one. */
+START_TEST (tells_one_qemu_from_the_next)
+{
+  g_autofree char *folder = bk_suite_folder ();
+  g_autofree char *program = g_build_filename (folder, "qemu-sleep", NULL);
+  ck_assert_int_eq (symlink ("/bin/sleep", program), 0);
+  const char *const argv[] = { program, "1000.4712", NULL };
+  g_autoptr (BkProcess) process = bk_process_start (argv);
+  pid_t pid = bk_process_pid (process);
+  for (unsigned i = 0; i < 100 && !bk_pid_is (pid, "qemu-sleep", "1000.4712"); i++)
+    g_usleep (10000);
+  g_autofree char *identity = bk_pid_identity (pid);
+  ck_assert_ptr_nonnull (identity);
+  ck_assert (bk_pid_still_runs (identity));
+  g_autofree char *other = g_strdup_printf ("%d 1", (int)pid);
+  ck_assert (!bk_pid_still_runs (other) && !bk_pid_still_runs ("") && !bk_pid_still_runs ("1 1"));
+  ck_assert_ptr_null (bk_pid_identity (getpid ()));
+  ck_assert_ptr_null (bk_pid_identity (0));
+  ck_assert_int_eq (kill (pid, SIGKILL), 0);
+  for (unsigned i = 0; i < 1000 && !bk_pid_has_ended (pid); i++)
+    g_usleep (10000);
+  ck_assert (!bk_pid_still_runs (identity));
+}
+END_TEST
+
 int
 main (void)
 {
-  const TTest *const tests[] = { reads_the_exports, reads_files_of_iothreads, asks_for_tls, listens, finds_processes, NULL };
+  const TTest *const tests[] = { reads_the_exports, reads_files_of_iothreads, asks_for_tls, listens, finds_processes, tells_one_qemu_from_the_next, NULL };
   return bk_suite_run ("gateway", tests);
 }

@@ -33,11 +33,12 @@ START_TEST (keeps_what_cannot_be_read_from_the_image)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (GPtrArray) disks = new_disks ();
-  g_autoptr (json_object) json = bk_recorded_disks_write (disks, 1795402200000000);
+  g_autoptr (json_object) json = bk_recorded_disks_write (disks, "42 4711", 1795402200000000);
   g_autoptr (BkRecordedDisks) read = bk_recorded_disks_read (json, &error);
   bk_assert_no_error (error);
   ck_assert_int_eq (read->recorded_at, 1795402200000000);
   ck_assert_uint_eq (read->disks->len, 2);
+  ck_assert_str_eq (read->process, "42 4711");
   const BkDisk *disk = read->disks->pdata[0], *drive = read->disks->pdata[1];
   ck_assert_str_eq (disk->aliases[1], "libvirt-1-format");
   ck_assert_str_eq (disk->qdev, "/machine/peripheral/vda/virtio-backend");
@@ -56,11 +57,13 @@ END_TEST
 START_TEST (tells_whether_disks_are_the_same)
 {
   g_autoptr (GPtrArray) disks = new_disks ();
-  g_autoptr (json_object) one = bk_recorded_disks_write (disks, 1000000);
-  g_autoptr (json_object) later = bk_recorded_disks_write (disks, 2000000);
+  g_autoptr (json_object) one = bk_recorded_disks_write (disks, "1 2", 1000000);
+  g_autoptr (json_object) later = bk_recorded_disks_write (disks, "1 2", 2000000);
+  g_autoptr (json_object) restarted = bk_recorded_disks_write (disks, NULL, 1000000);
   ((BkDisk *)disks->pdata[0])->size = 8;
-  g_autoptr (json_object) other = bk_recorded_disks_write (disks, 1000000);
+  g_autoptr (json_object) other = bk_recorded_disks_write (disks, "1 2", 1000000);
   ck_assert (bk_recorded_disks_equal (one, later));
+  ck_assert (!bk_recorded_disks_equal (one, restarted));
   ck_assert (!bk_recorded_disks_equal (one, other));
   ck_assert (!bk_recorded_disks_equal (NULL, one));
 }

@@ -149,6 +149,7 @@ disk_new (const char *name, const char *alias, bool read_only)
 {
   BkDisk *disk = g_new0 (BkDisk, 1);
   disk->name = g_strdup (name);
+  disk->qdev = g_strdup (name);
   disk->aliases = g_new0 (char *, 2);
   disk->aliases[0] = g_strdup (alias);
   disk->format = g_strdup ("qcow2");
@@ -212,6 +213,29 @@ START_TEST (shows_disks)
   ck_assert (!cd->selected);
   ck_assert_str_eq (cd->reason, "read-only");
   assert_state (bench, "running", NULL);
+  bench_free (bench);
+}
+END_TEST
+
+/* Without anybody asking, so that they are known when it is gone. */
+START_TEST (records_disks_when_it_connects)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (json_object) recorded = NULL;
+  g_autofree char *folder = bk_suite_folder ();
+  Bench *bench = bench_new (folder);
+  bk_vm_registry_set_folder (bench->vms, folder);
+  add_web01 (bench);
+  bk_fake_backend_set_state (bk_fake_backend_last (), state_new (), 0);
+  bk_fake_backend_set_link (bk_fake_backend_last (), BK_LINK_READY, "", NULL);
+  for (unsigned i = 0; i < 500 && recorded == NULL; i++) {
+    while (g_main_context_iteration (NULL, FALSE))
+      ;
+    ck_assert (bk_catalog_recorded_disks (bench->catalog, "web01", &recorded, &error));
+    g_usleep (10000);
+  }
+  ck_assert_ptr_nonnull (recorded);
+  ck_assert_ptr_nonnull (strstr (json_object_to_json_string (recorded), "\"vda\""));
   bench_free (bench);
 }
 END_TEST
@@ -295,7 +319,7 @@ END_TEST
 int
 main (void)
 {
-  const TTest *const tests[] = { state_is_that_of_the_link, run_state_follows_events,    shows_disks,
+  const TTest *const tests[] = { state_is_that_of_the_link, run_state_follows_events,    shows_disks, records_disks_when_it_connects,
                                  shows_why_it_cannot_ask,   shows_no_stranger,           removed_while_it_is_asked,
                                  held_by_a_job_after_removal, is_there_after_a_restart, NULL };
   return bk_suite_run ("vm-registry", tests);
