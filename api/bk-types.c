@@ -246,6 +246,13 @@ static const BkField bk_vm_info_fields[] = {
 };
 STRUCT (BkVmInfo, bk_vm_info, "VM");
 
+static const BkField bk_class_chunk_size_fields[] = {
+  { "class", BK_FIELD_STRING, offsetof (BkClassChunkSize, class_name), BK_FIELD_REQUIRED, NULL, NULL },
+  UINT64 (BkClassChunkSize, chunk_size, BK_FIELD_REQUIRED),
+  END,
+};
+STRUCT (BkClassChunkSize, bk_class_chunk_size, "chunk size of a class");
+
 static const BkField bk_domain_info_fields[] = {
   STRING (BkDomainInfo, name, BK_FIELD_REQUIRED),
   STRING (BkDomainInfo, uuid, 0),
@@ -261,6 +268,7 @@ static const BkField bk_repository_info_fields[] = {
   WORD (BkRepositoryInfo, type, bk_repo_types, 0),
   STRING (BkRepositoryInfo, path, BK_FIELD_REQUIRED),
   UINT64 (BkRepositoryInfo, chunk_size, 0),
+  ARRAY (BkRepositoryInfo, class_chunk_sizes, bk_class_chunk_size_struct, BK_FIELD_OMIT_IF_EMPTY),
   UINT64 (BkRepositoryInfo, compression, 0),
   WORD (BkRepositoryInfo, encryption, bk_repo_encryptions, 0),
   STRING (BkRepositoryInfo, passphrase_file, 0),

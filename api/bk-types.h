@@ -249,11 +249,18 @@ typedef struct {
 BK_TYPE (BkDomainInfo, bk_domain_info)
 
 typedef struct {
+  char *class_name; /* of disks; "class" in JSON */
+  uint64_t chunk_size;
+} BkClassChunkSize;
+BK_TYPE (BkClassChunkSize, bk_class_chunk_size)
+
+typedef struct {
   char *name;
   char *type; /* dedup, qcow2; NULL when added = dedup */
   char *path;
   /* dedup, when it is made; when an existing one is added, only the file with its secret */
   uint64_t chunk_size;  /* 64 KiB to 4 MiB, a power of two; 0 = 64 KiB */
+  GPtrArray *class_chunk_sizes; /* BkClassChunkSize: for disks of a class, instead of chunk_size */
   uint64_t compression; /* level of zstd, 1 to 19; 0 = 1 */
   char *encryption;     /* none, passphrase, key-file; told, not set */
   char *passphrase_file, *key_file; /* paths on the daemon's host; read when the repository is opened, never copied */

@@ -74,6 +74,19 @@ verified_cell (gconstpointer item)
   return time ? g_date_time_format (time, "%Y-%m-%d %H:%M:%S") : NULL;
 }
 
+static char *
+classes_cell (gconstpointer item)
+{
+  const BkRepositoryInfo *repository = item;
+  g_autoptr (GString) text = g_string_new (NULL);
+  for (unsigned i = 0; repository->class_chunk_sizes && i < repository->class_chunk_sizes->len; i++) {
+    const BkClassChunkSize *size = repository->class_chunk_sizes->pdata[i];
+    g_autofree char *bytes = bk_size_format (size->chunk_size);
+    g_string_append_printf (text, "%s%s %s", i ? ", " : "", size->class_name, bytes);
+  }
+  return text->len ? g_string_free (g_steal_pointer (&text), FALSE) : NULL;
+}
+
 static const BkColumn dedup_details[] = {
   { "Name", BK_CELL_TEXT, "name" },
   { "Type", BK_CELL_TEXT, "type" },
@@ -84,6 +97,7 @@ static const BkColumn dedup_details[] = {
   { "Passphrase file", BK_CELL_TEXT, "passphrase_file" },
   { "Key file", BK_CELL_TEXT, "key_file" },
   { "Chunk size", BK_CELL_SIZE, "chunk_size" },
+  { "Chunk size by class", BK_CELL_TEXT, NULL, classes_cell },
   { "Compression level", BK_CELL_TEXT, NULL, level_cell },
   { "Backups", BK_CELL_TEXT, "backups" },
   { "In the trash", BK_CELL_TEXT, "trash" },
@@ -102,11 +116,43 @@ static const BkColumn dedup_details[] = {
   { NULL },
 };
 
+/* "a=64K" becomes a number, as it is in the API. */
+static gboolean
+add_class_chunk_size (json_object *list, const char *name, const char *text, GError **error)
+{
+  uint64_t size = 0;
+  if (!bk_size_parse (text, &size, error)) {
+    g_prefix_error (error, "option '--class-chunk-size': ");
+    return FALSE;
+  }
+  json_object *item = json_object_new_object ();
+  json_object_object_add (item, "class", json_object_new_string (name));
+  json_object_object_add (item, "chunk_size", json_object_new_uint64 (size));
+  json_object_array_add (list, item);
+  return TRUE;
+}
+
+static gboolean
+number_class_chunk_sizes (json_object *body, GError **error)
+{
+  json_object *map = NULL;
+  if (!json_object_object_get_ex (body, "class_chunk_sizes", &map))
+    return TRUE;
+  g_autoptr (json_object) list = json_object_new_array ();
+  json_object_object_foreach (map, name, text)
+    if (!add_class_chunk_size (list, name, json_object_get_string (text), error))
+      return FALSE;
+  json_object_object_add (body, "class_chunk_sizes", g_steal_pointer (&list));
+  return TRUE;
+}
+
 static gboolean
 add (const BkArgs *args, BkConnection *connection, BkOutput *output, GError **error)
 {
   g_autoptr (json_object) json = NULL;
   g_autoptr (json_object) body = bk_args_body (args);
+  if (!number_class_chunk_sizes (body, error))
+    return FALSE;
   g_autoptr (BkRepositoryInfo) repository =
       bk_connection_read (connection, "POST", "/v1/repositories", body, &bk_repository_info_struct, &json, error);
   if (repository == NULL)
@@ -198,6 +244,8 @@ static const BkOption add_options[] = {
   { "path", BK_OPTION_PATH, "DIR", NULL, "path", true, "its folder" },
   { "type", BK_OPTION_WORD, NULL, bk_repo_types, "type", false, "how backups are stored; a new one otherwise dedup" },
   { "chunk-size", BK_OPTION_SIZE, "SIZE", NULL, "chunk_size", false, "dedup: 64K (otherwise) to 4M, a power of two" },
+  { "class-chunk-size", BK_OPTION_MAP, "CLASS=SIZE,...", NULL, "class_chunk_sizes", false,
+    "dedup: for disks of a class: database=64K,media=4M" },
   { "compression", BK_OPTION_COUNT, "LEVEL", NULL, "compression", false, "dedup: 1 (fast; otherwise) to 19 (small)" },
   { "passphrase-file", BK_OPTION_PATH, "FILE", NULL, "passphrase_file", false,
     "dedup: encrypt, with the passphrase in FILE" },

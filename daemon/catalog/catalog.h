@@ -35,12 +35,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkCatalogChange, bk_catalog_rollback)
 /* --- VMs (BkVmInfo: name, qmp, agent, classes, libvirt, domain, uuid, added_at are kept) --- */
 gboolean bk_catalog_add_vm (BkCatalog *catalog, const BkVmInfo *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* CONFLICT: exists */
 GPtrArray *bk_catalog_list_vms (BkCatalog *catalog, GError **error) G_GNUC_WARN_UNUSED_RESULT; /* by name */
+/* Its domain is called otherwise now. */
+gboolean bk_catalog_rename_domain (BkCatalog *catalog, const char *name, const char *domain, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* The disks of a VM as they were seen last, in the form of recorded-disks.h. *@recorded: NULL = never; (transfer full). A VM
  * that is not there is none. */
 gboolean bk_catalog_record_disks (BkCatalog *catalog, const char *vm, json_object *recorded, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean bk_catalog_recorded_disks (BkCatalog *catalog, const char *vm, json_object **recorded, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Its domain is called otherwise now. */
-gboolean bk_catalog_rename_domain (BkCatalog *catalog, const char *name, const char *domain, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Its checkpoints go too; jobs and backups stay. NOT_FOUND. */
 gboolean bk_catalog_remove_vm (BkCatalog *catalog, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

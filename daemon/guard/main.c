@@ -3,7 +3,7 @@
  * thaw-guard freeze ADDRESS LIMIT-MS [MOUNT-POINT]...   started by backupd before it freezes a guest: see thaw-guard.h
  * thaw-guard thaw ADDRESS                               thaws a guest, also by hand
  *
- * ADDRESS is that of the guest's agent, unix:PATH.
+ * ADDRESS is that of the guest's agent, unix:PATH or libvirt:UUID@URI.
  */
 #include "thaw-guard.h"
 

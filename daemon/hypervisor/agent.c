@@ -12,7 +12,11 @@ bk_agent_new (const char *address, GError **error)
   const char *path = g_str_has_prefix (address, "unix:") ? address + strlen ("unix:") : "";
   if (g_path_is_absolute (path))
     return bk_agent_socket_new (path);
-  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is no address of a guest agent; write unix:PATH", address);
+  const char *uri = g_str_has_prefix (address, "libvirt:") ? strchr (address, '@') : NULL;
+  g_autofree char *uuid = uri ? g_strndup (address + strlen ("libvirt:"), (size_t)(uri - address) - strlen ("libvirt:")) : NULL;
+  if (uuid && g_uuid_string_is_valid (uuid))
+    return bk_agent_libvirt_new (uuid, uri + 1);
+  g_set_error (error, BK_ERROR, BK_ERROR_INVALID, "'%s' is no address of a guest agent; write unix:PATH or libvirt:UUID@URI", address);
   return NULL;
 }
 

@@ -33,7 +33,7 @@ struct BkAgent {
   const BkAgentOps *ops;
 };
 
-/* @address: "unix:PATH". Nothing is connected yet. INVALID. */
+/* @address: "unix:PATH", or "libvirt:UUID@URI" for that of a domain of libvirt. Nothing is connected yet. INVALID. */
 BkAgent *bk_agent_new (const char *address, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void bk_agent_free (BkAgent *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkAgent, bk_agent_free)
@@ -49,3 +49,5 @@ gboolean bk_agent_thaw (BkAgent *agent, uint64_t *count, unsigned timeout_ms, GE
 
 /* For bk_agent_new(): the agent behind a unix socket. */
 BkAgent *bk_agent_socket_new (const char *path);
+/* Likewise: that of a domain, through libvirt (libvirt-agent.c). */
+BkAgent *bk_agent_libvirt_new (const char *uuid, const char *uri);

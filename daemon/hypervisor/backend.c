@@ -101,12 +101,6 @@ bk_backend_link (BkBackend *backend, char **reason, char **version)
 }
 
 bool
-bk_backend_is_off (BkBackend *backend)
-{
-  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
-}
-
-bool
 bk_backend_has_one_job (const BkBackend *backend)
 {
   return backend->ops->one_job;
@@ -117,6 +111,12 @@ bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints)
 {
   if (backend->ops->recall)
     backend->ops->recall (backend, checkpoints);
+}
+
+bool
+bk_backend_is_off (BkBackend *backend)
+{
+  return backend->ops->is_off != NULL && backend->ops->is_off (backend);
 }
 
 BkVmState *

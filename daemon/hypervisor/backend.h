@@ -39,6 +39,7 @@ typedef struct {
   bool pull;          /* and exports of it are; see also no_pull of each disk */
   char *no_pull;      /* why not, in words; NULL else */
   char *no_snapshot_push; /* likewise; NULL: the hypervisor is too old */
+  bool one_bitmap_name; /* the bitmaps of a checkpoint have one name on all disks, and must have */
   char *obstacle;     /* why no backup is possible at all now, in words; NULL else */
   char *domain;       /* name that the hypervisor's manager has for it now; NULL = there is none */
 } BkVmState;
@@ -64,8 +65,8 @@ typedef struct {
   void (*disconnect) (BkBackend *backend);
   void (*free) (BkBackend *backend);
   BkLink (*link) (BkBackend *backend, char **reason, char **version);
-  bool (*is_off) (BkBackend *backend); /* NULL: it can never tell */
   void (*recall) (BkBackend *backend, GPtrArray *checkpoints); /* may be NULL */
+  bool (*is_off) (BkBackend *backend); /* NULL: it can never tell */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
   GPtrArray *(*describe) (BkBackend *backend, GError **error); /* may be NULL */
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -96,13 +97,13 @@ void bk_backend_free (BkBackend *backend);
 /* @reason, @version: (out) (optional) (transfer full). */
 BkLink bk_backend_link (BkBackend *backend, char **reason, char **version);
 
-/* True when nothing answers where the VM should: it is shut off, as far as that tells. As of the last look; any thread. */
-bool bk_backend_is_off (BkBackend *backend);
 bool bk_backend_has_one_job (const BkBackend *backend);
 
 /* Tells it which checkpoints there should be (BkCheckpointInfo, oldest first), for what manages the VM may have forgotten
  * them: the next inspection reminds it. Main thread; @checkpoints are copied. */
 void bk_backend_recall (BkBackend *backend, GPtrArray *checkpoints);
+/* True when nothing answers where the VM should: it is shut off, as far as that tells. As of the last look; any thread. */
+bool bk_backend_is_off (BkBackend *backend);
 
 /* Disks, bitmaps, state. Waits up to 5 s for a connection that is just coming up. */
 BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

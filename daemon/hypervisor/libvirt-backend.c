@@ -273,6 +273,7 @@ state_of (BkLibvirtBackend *self, const BkLibvirtLook *look)
   note_job (self, look, state->disks);
   bk_libvirt_link_state (self->link, NULL, &state->version);
   state->pull = true;
+  state->one_bitmap_name = true; /* that of libvirt's checkpoint */
   state->no_snapshot_push = g_strdup ("a push of libvirt copies from the disk itself");
   if (!look->domain.active)
     state->obstacle = g_strdup_printf ("its domain '%s' is %s; start it", look->domain.name, look->domain.state);

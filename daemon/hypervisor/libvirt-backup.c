@@ -19,6 +19,7 @@
 /* Until a libvirtd that was restarted has found its domains again. */
 #define LOST_TIMEOUT_US (60 * G_USEC_PER_SEC)
 #define END_TIMEOUT_US (30 * G_USEC_PER_SEC)
+#define IDLE_TIMEOUT_US (5 * G_USEC_PER_SEC)
 #define POLL_MS 500
 /* libvirt cannot pause a backup. With this little it does not end, and hears of nothing but cancel and speed. */
 #define PAUSED_SPEED 1
@@ -116,8 +117,12 @@ begin (BkLibvirtBackend *self, BkRun *run, const BkLibvirtLook *look, const char
 {
   g_autofree char *checkpoint = bk_libvirt_xml_checkpoint (run, look->xml);
   bk_libvirt_backend_set_running (self, run->prefix);
+  if (!bk_run_before_instant (run, cancellable, error))
+    return FALSE;
   run->point_in_time = g_get_real_time ();
-  return bk_libvirt_backup_begin (self->link, self->uuid, xml, checkpoint, !bk_run_is_pull (run), cancellable, error);
+  gboolean ok = bk_libvirt_backup_begin (self->link, self->uuid, xml, checkpoint, !bk_run_is_pull (run), cancellable, error);
+  bk_run_after_instant (run);
+  return ok;
 }
 
 static char *
@@ -371,6 +376,20 @@ bk_libvirt_backup_check_frozen (BkBackend *backend, BkRun *run, GError **error)
 
 /* --- release --- */
 
+/* libvirt takes its files away after the backup cannot be seen any more, and the job ends after that. */
+static gboolean
+wait_idle (BkLibvirtBackend *self, bool busy)
+{
+  int64_t deadline = g_get_monotonic_time () + IDLE_TIMEOUT_US;
+  uint64_t seen = 0;
+  while (busy && g_get_monotonic_time () < deadline) {
+    bk_libvirt_link_wait_news (self->link, &seen, POLL_MS / 10, NULL);
+    g_autoptr (BkLibvirtJob) job = bk_libvirt_get_job (self->link, self->uuid, NULL, NULL);
+    busy = job && job->backup == NULL && job->busy;
+  }
+  return TRUE;
+}
+
 static gboolean
 end_job (BkLibvirtBackend *self, const BkRun *run, GError **error)
 {
@@ -387,7 +406,7 @@ end_job (BkLibvirtBackend *self, const BkRun *run, GError **error)
       return FALSE;
     }
     if (!is_job_of (run, job->backup))
-      return TRUE;
+      return wait_idle (self, job->busy);
     if (!asked && !bk_libvirt_abort_job (self->link, self->uuid, &failure))
       g_debug ("%s: %s", run->prefix, failure->message); /* it may have ended just now: looked at again */
     else

@@ -8,6 +8,8 @@
 #define CALLS_TIMEOUT_MS 15000
 /* libvirt itself waits 30 s for what else is done to a domain. */
 #define BEGIN_TIMEOUT_MS 45000
+/* It may have to ask QEMU first what it can do. */
+#define DEFINE_TIMEOUT_MS 120000
 
 typedef virDomain Domain;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Domain, virDomainFree)
@@ -233,11 +235,17 @@ read_backup (virDomainPtr handle, BkLibvirtBackupXml **backup, GError **error)
   return *backup != NULL || virGetLastErrorCode () == VIR_ERR_NO_DOMAIN_BACKUP;
 }
 
+static bool
+has_job (virDomainPtr handle)
+{
+  virDomainJobInfo info = { 0 };
+  return virDomainGetJobInfo (handle, &info) == 0 && info.type != VIR_DOMAIN_JOB_NONE;
+}
+
 static char *
 other_job (virDomainPtr handle)
 {
-  virDomainJobInfo info = { 0 };
-  if (virDomainGetJobInfo (handle, &info) < 0 || info.type == VIR_DOMAIN_JOB_NONE)
+  if (!has_job (handle))
     return NULL;
   return g_strdup ("a job of libvirt ('virsh domjobinfo' tells of it)");
 }
@@ -309,7 +317,7 @@ bk_libvirt_define (BkLibvirtLink *link, const char *name, const char *xml, GErro
 {
   const BkLibvirtArgs args = { .domain = (char *)name, .text = (char *)xml, .free_result = g_free };
   gpointer result = NULL;
-  return bk_libvirt_link_call (link, "define the domain", do_define, &args, &result, CALLS_TIMEOUT_MS, NULL, error) ? result : NULL;
+  return bk_libvirt_link_call (link, "define the domain", do_define, &args, &result, DEFINE_TIMEOUT_MS, NULL, error) ? result : NULL;
 }
 
 /* --- backup jobs --- */
@@ -400,6 +408,7 @@ do_get_job (gpointer connection, BkLibvirtArgs *args, GError **error)
     add_progress (job, handle);
   else if (job->backup == NULL)
     read_outcome (job, handle);
+  job->busy = job->backup != NULL || (job->active && has_job (handle));
   args->result = g_steal_pointer (&job);
   return TRUE;
 }

@@ -53,6 +53,7 @@ typedef struct {
   BkLibvirtBackupXml *backup; /* that runs, or NULL */
   GHashTable *progress;       /* mode push: disk to BkLibvirtProgress */
   bool active;                /* so is the domain */
+  bool busy;                  /* it has a job of some kind, also one that is just ending */
   /* when none runs: the last one that ended */
   bool ended_well;
   char *failure;              /* libvirt's words; NULL = it knows of none */

@@ -18,6 +18,7 @@ static const BkField bk_run_disk_fields[] = {
   UINT64 (BkRunDisk, size, 0),
   STRING (BkRunDisk, level, 0),
   STRING (BkRunDisk, reason, 0),
+  STRING (BkRunDisk, class_name, 0),
   BOOL (BkRunDisk, in_iothread, 0),
   STRING (BkRunDisk, sync, 0),
   STRV (BkRunDisk, base_bitmaps, 0),

@@ -28,6 +28,7 @@ typedef struct {
   char *qdev, *root, *node;
   char *format;
   char *file; /* as QEMU names the image */
+  char *class_name; /* as the VM's owner has said; NULL = none */
   bool in_iothread; /* noted when the run is prepared */
   char *path; /* offline: the image */
   uint64_t size;
@@ -112,11 +113,13 @@ typedef struct {
   char *nbd_tls;     /* what they have to speak there: "psk", "x509" (both sides show certificates) or NULL */
   char *nbd_server;  /* socket of QEMU's own NBD server */
 
-  /* not in the JSON form */
-  const BkInstant *instant; /* (transfer none); NULL = nothing is to be called */
-  unsigned own_folders; /* of those above a target: the repository's, which may be opened for who is to write there */
+  const BkInstant *instant; /* not in the JSON form, (transfer none); NULL = nothing is to be called */
 
-  /* nor this: for stall detection */
+  bool one_bitmap_name; /* not in the JSON form: without the INDEX, see BkVmState */
+  unsigned own_folders; /* not in the JSON form: of those above a target, the repository's, which may be opened for who is to
+                         * write there */
+
+  /* not in the JSON form: for stall detection */
   bool user_paused;
   const BkRunDisk *stopped; /* whose job QEMU has paused for an error (on_*_error: stop), as of the last wait; or NULL */
   bool stopped_full;        /* because its target is full */

@@ -24,13 +24,23 @@ why_no_scratch (const char *folder, uint64_t reserve)
   return g_strdup_printf ("only %s of scratch space are free in '%s', and %s are to stay free", have, folder, want);
 }
 
-static bool
-is_planned (const BkRun *run, const BkDisk *disk)
+static BkRunDisk *
+find_planned (const BkRun *run, const BkDisk *disk)
 {
   for (unsigned i = 0; i < run->disks->len; i++)
     if (strcmp (((const BkRunDisk *)run->disks->pdata[i])->name, disk->name) == 0)
-      return true;
-  return false;
+      return run->disks->pdata[i];
+  return NULL;
+}
+
+static void
+note_classes (const BkRun *run, BkVm *vm, GPtrArray *disks)
+{
+  for (unsigned i = 0; i < disks->len; i++) {
+    BkRunDisk *planned = find_planned (run, disks->pdata[i]);
+    if (planned)
+      planned->class_name = g_strdup (bk_vm_class_of (vm, disks->pdata[i]));
+  }
 }
 
 /* Something of an earlier job is still in the way and could not be taken out of the VM yet; or another program's
@@ -40,7 +50,7 @@ check_not_in_use (const BkRun *run, const BkVmState *state, GError **error)
 {
   for (unsigned i = 0; i < state->disks->len; i++) {
     const BkDisk *disk = state->disks->pdata[i];
-    if (!is_planned (run, disk))
+    if (find_planned (run, disk) == NULL)
       continue;
     if (disk->blocked) {
       g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' is in use by %s; wait until that has ended", disk->name, disk->blocked);
@@ -93,6 +103,7 @@ bk_backup_plan (const BkBackupContext *context, BkCatalog *catalog, const BkBack
   if (run == NULL || !bk_quiesce_plan (run, request, agent, error) || !bk_hook_check (request, context->hooks_dir, error) || (!context->settling && !check_not_in_use (run, state, error)) ||
       !bk_target_check_disks (context->repositories, request, run, state->disks, error))
     return NULL;
+  note_classes (run, context->vm, state->disks);
   if (info)
     *info = bk_plan_describe (run, &input, why);
   if (reason)

@@ -27,8 +27,8 @@ typedef struct {
   char *id;           /* of the backup to be and its checkpoint */
   char *folder;       /* where it is in the repository; NULL with a target */
   BkRun *run;         /* NULL until planned */
-  bool vm_ended;      /* in the middle: it was begun anew */
   GPtrArray *parts;   /* BkVmPart, until it is committed; NULL when they could not be had */
+  bool vm_ended;      /* in the middle: it was begun anew */
   GStrv made;         /* target files that did not exist before: undo removes them */
   bool hook_due;      /* from the plan on: "after" has to run yet */
   GPtrArray *hooks;   /* BkHookRun, as far as they have run */
@@ -61,13 +61,13 @@ gboolean bk_backup_record_instant (BkJob *job, gpointer data, GError **error);
 
 /* --- for the kinds --- */
 
+/* What goes into the repository beside the disks, which is little: BkVmPart, never NULL. (transfer none) Worker. */
+GPtrArray *bk_backup_parts (BkBackup *backup);
 /* @take takes the instant, with hooks around it and the guest frozen as is planned. Worker threads. */
 typedef gboolean (*BkTakeInstant) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_backup_take_instant (BkJob *job, BkBackup *backup, BkTakeInstant take, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* In the job's info: what is known of freeze and hooks. Main thread, while no worker has the backup. */
 void bk_backup_show_instant (BkJob *job, const BkBackup *backup);
-/* What goes into the repository beside the disks, which is little: BkVmPart, never NULL. (transfer none) Worker. */
-GPtrArray *bk_backup_parts (BkBackup *backup);
 
 /* After "commit": backup and checkpoint enter the catalog, and the job ends as partial when a disk has failed. */
 gboolean bk_backup_record_commit (BkJob *job, gpointer data, GError **error);

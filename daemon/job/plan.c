@@ -253,6 +253,7 @@ new_run (const BkPlanInput *input, const char *mode, unsigned n_disks)
   run->on_target_error = g_strdup (or_report (input->request->on_target_error));
   run->qemu_version = g_strdup (input->vm->version);
   run->disks = g_ptr_array_new ();
+  run->one_bitmap_name = input->vm->one_bitmap_name;
   return run;
 }
 
@@ -332,16 +333,25 @@ name_target (BkRunDisk *disk, const BkBackupRequest *request, unsigned n_disks, 
   return TRUE;
 }
 
+char *
+bk_plan_bitmap (const BkRun *run, const BkRunDisk *disk, const char *instance, const char *checkpoint)
+{
+  if (run->one_bitmap_name)
+    return g_strdup_printf ("bkd-%s-cp-%s", instance, checkpoint);
+  return g_strdup_printf ("bkd-%s-cp-%s-%" G_GUINT64_FORMAT, instance, checkpoint, disk->index);
+}
+
 gboolean
 bk_plan_name (BkRun *run, const BkBackupRequest *request, const char *instance, uint64_t number, const char *folder,
               GError **error)
 {
   run->prefix = g_strdup_printf ("bkd-%s-%" G_GUINT64_FORMAT, instance, number);
   run->own_folders = request->target ? 0 : REPOSITORY_FOLDERS;
+  g_autofree char *digits = g_strdup_printf ("%" G_GUINT64_FORMAT, number);
   for (unsigned i = 0; i < run->disks->len; i++) {
     BkRunDisk *disk = run->disks->pdata[i];
     if (disk->checkpoint)
-      disk->bitmap = g_strdup_printf ("bkd-%s-cp-%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, instance, number, disk->index);
+      disk->bitmap = bk_plan_bitmap (run, disk, instance, digits);
     if (!name_target (disk, request, run->disks->len, folder, error))
       return FALSE;
   }

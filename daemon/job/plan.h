@@ -59,6 +59,10 @@ typedef struct {
  * CONFLICT: not now (BkVmState.obstacle). INVALID, NOT_FOUND (disk, checkpoint: the message names those that there are). */
 BkRun *bk_plan_backup (const BkPlanInput *input, char **mode_reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The name of the new bitmap on @disk: "bkd-INSTANCE-cp-CHECKPOINT-INDEX", or without the index where all have one name. (transfer
+ * full) */
+char *bk_plan_bitmap (const BkRun *run, const BkRunDisk *disk, const char *instance, const char *checkpoint);
+
 /* Gives the run its names: prefix "bkd-INSTANCE-NUMBER", new bitmaps "bkd-INSTANCE-cp-NUMBER-INDEX" for disks that
  * shall have one (persistent or not), targets. With a repository, targets are FOLDER/DISK.qcow2 and backing is
  * "../PARENT/DISK.qcow2"; NULL in one of type dedup; else the request's target: one disk: the path, device or URI itself; several:

@@ -87,11 +87,12 @@ static BkSink *
 add_to_backup (Pull *pull, BkRunDisk *disk, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  BkSink *sink = bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, 0, disk->parent_backup, &failure);
+  uint32_t chunk_size = bk_repository_class_chunk_size (bk_store_repository (pull->backup.store), disk->class_name);
+  BkSink *sink = bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, chunk_size, disk->parent_backup, &failure);
   bool base_lost = disk->parent_backup && (g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND) || g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT));
   if (base_lost) {
     plan_whole (disk, failure);
-    return bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, 0, NULL, error);
+    return bk_repository_writer_add_disk (pull->writer, disk->name, disk->size, chunk_size, NULL, error);
   }
   if (sink == NULL)
     g_propagate_error (error, g_steal_pointer (&failure));

@@ -116,7 +116,7 @@ describe (Op *op)
     BkRunDisk *planned = op->run->disks->pdata[i];
     if (!planned->checkpoint)
       continue;
-    planned->bitmap = g_strdup_printf ("bkd-%s-cp-%s-%u", bk_catalog_instance (op->queue->catalog), checkpoint->id, i);
+    planned->bitmap = bk_plan_bitmap (op->run, planned, bk_catalog_instance (op->queue->catalog), checkpoint->id);
     BkCheckpointDisk *disk = g_new0 (BkCheckpointDisk, 1);
     disk->name = g_strdup (planned->name);
     disk->bitmap = g_strdup (planned->bitmap);

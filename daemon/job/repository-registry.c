@@ -283,6 +283,9 @@ bk_repository_registry_add (BkRepositoryRegistry *registry, const BkRepositoryIn
   kept->type = g_strdup (request->type ? request->type : bk_store_guess_type (path));
   kept->path = g_steal_pointer (&path);
   kept->chunk_size = request->chunk_size;
+  kept->class_chunk_sizes = g_ptr_array_new ();
+  for (unsigned i = 0; request->class_chunk_sizes && i < request->class_chunk_sizes->len; i++)
+    g_ptr_array_add (kept->class_chunk_sizes, bk_struct_copy (&bk_class_chunk_size_struct, request->class_chunk_sizes->pdata[i]));
   kept->compression = request->compression;
   kept->passphrase_file = g_strdup (request->passphrase_file);
   kept->key_file = g_strdup (request->key_file);

@@ -43,6 +43,8 @@ archive_check (const BkRepositoryInfo *wanted, GError **error)
 {
   if (wanted->chunk_size)
     return refuse (error, "/chunk_size: goes with type dedup only");
+  if (wanted->class_chunk_sizes && wanted->class_chunk_sizes->len)
+    return refuse (error, "/class_chunk_sizes: goes with type dedup only");
   if (wanted->compression)
     return refuse (error, "/compression: goes with type dedup only");
   if (wanted->passphrase_file || wanted->key_file)
@@ -206,7 +208,7 @@ repository_make (const BkRepositoryInfo *wanted, GError **error)
     return TRUE;
   if (!read_secret (&secret, wanted, error))
     return FALSE;
-  const BkRepositoryOptions options = { (uint32_t)wanted->chunk_size, (int)wanted->compression, secret_or_none (&secret) };
+  const BkRepositoryOptions options = { (uint32_t)wanted->chunk_size, (int)wanted->compression, wanted->class_chunk_sizes, secret_or_none (&secret) };
   return bk_repository_create (wanted->path, &options, error);
 }
 
@@ -228,7 +230,11 @@ repository_unref (gpointer own)
 static void
 repository_describe (gpointer own, BkRepositoryInfo *info)
 {
+  GPtrArray *sizes = bk_repository_class_chunk_sizes (own);
   info->chunk_size = bk_repository_chunk_size (own);
+  info->class_chunk_sizes = g_ptr_array_new ();
+  for (unsigned i = 0; sizes && i < sizes->len; i++)
+    g_ptr_array_add (info->class_chunk_sizes, bk_struct_copy (&bk_class_chunk_size_struct, sizes->pdata[i]));
   info->bytes_stored = bk_repository_bytes_stored (own);
   info->encryption = g_strdup (info->passphrase_file ? "passphrase" : info->key_file ? "key-file" : "none");
 }

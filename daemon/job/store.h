@@ -40,7 +40,7 @@ BkArchive *bk_store_archive (BkStore *store);       /* qcow2 */
 BkRepository *bk_store_repository (BkStore *store); /* dedup */
 bool bk_store_is_dedup (BkStore *store);
 
-/* Fills in what can be told at once: encryption, chunk_size, bytes_stored. */
+/* Fills in what can be told at once: encryption, chunk_size, class_chunk_sizes, bytes_stored. */
 void bk_store_describe (BkStore *store, BkRepositoryInfo *info);
 
 /* Where @backup is, for people: (transfer full). */

@@ -32,11 +32,11 @@ struct BkVm {
 struct BkVmRegistry {
   BkCatalog *catalog;
   BkEventRing *events;
+  BkLibvirt *libvirt;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
   unsigned timer;
   GCancellable *ending; /* ends looks at disks */
   int *looks; /* how many are under way in workers; an atomic rc box, as these may outlive us */
-  BkLibvirt *libvirt;
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -87,12 +87,6 @@ bk_vm_backend (BkVm *vm)
   return vm->backend;
 }
 
-char *
-bk_vm_agent (BkVm *vm)
-{
-  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
-}
-
 void
 bk_vm_recall (BkVm *vm)
 {
@@ -102,6 +96,14 @@ bk_vm_recall (BkVm *vm)
     bk_backend_recall (vm->backend, checkpoints);
   else if (error)
     g_warning ("VM '%s': %s", vm->kept->name, error->message);
+}
+
+char *
+bk_vm_agent (BkVm *vm)
+{
+  if (vm->kept->libvirt)
+    return g_strdup_printf ("libvirt:%s@%s", vm->kept->uuid, vm->kept->libvirt);
+  return vm->kept->agent ? g_strconcat ("unix:", vm->kept->agent, NULL) : NULL;
 }
 
 static const char *
@@ -477,6 +479,8 @@ check_way (const BkVmInfo *vm, GError **error)
     text = "/qmp: is required, or libvirt";
   else if (vm->qmp && vm->libvirt)
     text = "/libvirt: goes without qmp: libvirt has the QMP socket";
+  else if (vm->agent && vm->libvirt)
+    text = "/agent: goes without libvirt, which has the agent's socket and is asked for it";
   else if (vm->domain && vm->libvirt == NULL)
     text = "/domain: goes with libvirt";
   if (text)
@@ -730,6 +734,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
   begin_look (vm, task);
 }
 
+/* Users may have named it by an alias. */
 static const char *
 class_of (const BkVmInfo *vm, const BkDisk *disk)
 {
@@ -737,6 +742,12 @@ class_of (const BkVmInfo *vm, const BkDisk *disk)
   for (size_t i = 0; name == NULL && vm->classes && disk->aliases && disk->aliases[i]; i++)
     name = g_hash_table_lookup (vm->classes, disk->aliases[i]);
   return name;
+}
+
+const char *
+bk_vm_class_of (BkVm *vm, const BkDisk *disk)
+{
+  return class_of (vm->kept, disk);
 }
 
 static const char *

@@ -18,10 +18,12 @@ void bk_vm_unref (BkVm *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkVm, bk_vm_unref)
 const char *bk_vm_name (BkVm *vm);
 BkBackend *bk_vm_backend (BkVm *vm);
-/* The address of its guest agent (agent.h), or NULL; (transfer full). Main thread. */
-char *bk_vm_agent (BkVm *vm);
+/* The class of one of its disks, or NULL; (transfer none). Main thread. */
+const char *bk_vm_class_of (BkVm *vm, const BkDisk *disk);
 /* Tells its backend which checkpoints there should be, for the next inspection. Main thread. */
 void bk_vm_recall (BkVm *vm);
+/* The address of its guest agent (agent.h), or NULL; (transfer full). Main thread. */
+char *bk_vm_agent (BkVm *vm);
 
 /* Called when the link to a VM changes; the queue settles old jobs when it is ready. */
 typedef void (*BkVmNotify) (BkVm *vm, BkLink link, const char *event, gpointer user_data);

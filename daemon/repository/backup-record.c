@@ -2,7 +2,6 @@
 #include "backup-record.h"
 
 #include "bk-json-table.h"
-#include "fsio.h"
 
 #include <string.h>
 
@@ -114,20 +113,20 @@ bk_backup_record_parse (const BkCrypto *crypto, const char *data, size_t length,
 }
 
 BkBackupRecord *
-bk_backup_record_read (const BkCrypto *crypto, const char *path, GError **error)
+bk_backup_record_read (const BkCrypto *crypto, BkStorage *storage, const char *object, GError **error)
 {
   g_autofree char *data = NULL;
   size_t length = 0;
-  if (!bk_fsio_read_file (path, LIMIT, &data, &length, error))
+  if (!bk_storage_get (storage, object, LIMIT, &data, &length, error))
     return NULL;
   BkBackupRecord *record = bk_backup_record_parse (crypto, data, length, error);
   if (record == NULL)
-    g_prefix_error (error, "'%s': ", path);
+    g_prefix_error (error, "'%s': ", object);
   return record;
 }
 
 gboolean
-bk_backup_record_write (const BkCrypto *crypto, const BkBackupRecord *record, const char *path, GError **error)
+bk_backup_record_write (const BkCrypto *crypto, const BkBackupRecord *record, BkStorage *storage, const char *object, GError **error)
 {
   json_object *json = bk_struct_to_json (&bk_backup_record_struct, record);
   g_autofree char *text = g_strconcat (json_object_to_json_string_ext (json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE), "\n", NULL);
@@ -141,7 +140,7 @@ bk_backup_record_write (const BkCrypto *crypto, const BkBackupRecord *record, co
       g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, "the manifest would be larger than 4 MiB");
     return FALSE;
   }
-  return bk_fsio_write_file (path, whole, strlen (whole), error);
+  return bk_storage_put (storage, object, whole, strlen (whole), true, error);
 }
 
 const BkRecordDisk *

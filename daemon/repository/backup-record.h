@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The manifest of a backup, a file of at most 4 MiB: a first line
+ * The manifest of a backup, an object of at most 4 MiB: a first line
  *
  *   BKDMANIFEST 1 HASH
  *
@@ -10,6 +10,7 @@
 
 #include "bk-types.h"
 #include "chunk.h"
+#include "storage.h"
 
 typedef struct {
   char *name;
@@ -36,11 +37,11 @@ typedef struct {
 BK_TYPE (BkBackupRecord, bk_backup_record)
 
 /* NOT_FOUND, CORRUPT, FAILED when it is of a newer version. */
-BkBackupRecord *bk_backup_record_read (const BkCrypto *crypto, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkBackupRecord *bk_backup_record_read (const BkCrypto *crypto, BkStorage *storage, const char *object, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* As it comes from a file, for tests and fuzzing. */
 BkBackupRecord *bk_backup_record_parse (const BkCrypto *crypto, const char *data, size_t length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Durably. */
-gboolean bk_backup_record_write (const BkCrypto *crypto, const BkBackupRecord *record, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean bk_backup_record_write (const BkCrypto *crypto, const BkBackupRecord *record, BkStorage *storage, const char *object, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 const BkRecordDisk *bk_backup_record_find (const BkBackupRecord *record, const char *disk);
 /* The root's ID. */

@@ -10,8 +10,6 @@
 typedef struct {
   char name[32];
   uint64_t size;
-  int fd;           /* -1 = not open */
-  unsigned users;   /* that read from fd just now */
   unsigned holders; /* writers that count on it */
   bool gone;        /* it cannot be read; what the index says of it is passed over */
   bool seen;        /* when the folder was listed last */
@@ -21,8 +19,8 @@ typedef struct {
 } BkStorePack;
 
 struct BkChunkStore {
+  BkStorage *storage;
   const BkCrypto *crypto;
-  char *packs_folder, *damage_folder;
   int level;
   bool writable;
   GMutex mutex; /* all below */
@@ -33,7 +31,6 @@ struct BkChunkStore {
   GPtrArray *writers; /* BkChunkWriter */
   bool marking, marks_lost;
   bool doubted; /* the index was made anew because something was not found */
-  int64_t opened_at; /* microseconds */
 };
 
 struct BkChunkWriter {
@@ -49,7 +46,6 @@ struct BkChunkWriter {
 uint32_t bk_chunk_store_add_pack (BkChunkStore *store, const char *name, uint64_t size);
 /* Packs stay where they are in memory; their array does not. */
 BkStorePack *bk_chunk_store_pack (BkChunkStore *store, uint32_t number);
-char *bk_chunk_store_pack_path (BkChunkStore *store, const BkStorePack *pack);
 /* With the store's mutex. @entries (BkPackEntry), all of pack @number, can be found from here on. */
 void bk_chunk_store_index (BkChunkStore *store, uint32_t number, GArray *entries);
 /* Without locks: for now and then, when packs have come. Others go on meanwhile. */
@@ -58,6 +54,8 @@ void bk_chunk_store_merge_index (BkChunkStore *store);
 bool bk_chunk_store_find (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry);
 /* With the store's mutex. Makes the index anew, if that is why something was not found; TRUE: look again. */
 bool bk_chunk_store_mend_index (BkChunkStore *store);
+/* The name of what says that the copy there is bad; (transfer full). */
+char *bk_chunk_store_damage_object (const char *name);
 /* Bytes of one record, for each thread. (transfer none) */
 uint8_t *bk_chunk_store_buffer (void);
 

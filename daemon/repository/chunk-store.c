@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "chunk-store-private.h"
 
-#include "fsio.h"
-
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#define DAMAGE_FOLDER "damage/chunks"
 
 /* Bytes of one record, for each thread. */
 static GPrivate record_buffer = G_PRIVATE_INIT (g_free);
@@ -22,15 +19,6 @@ bk_chunk_store_buffer (void)
 
 /* --- packs --- */
 
-static void
-pack_free (gpointer data)
-{
-  BkStorePack *pack = data;
-  if (pack->fd >= 0)
-    close (pack->fd);
-  g_free (pack);
-}
-
 /* With the mutex. Gone until it is seen. */
 static uint32_t
 number_of (const char *name, gpointer user_data)
@@ -41,7 +29,6 @@ number_of (const char *name, gpointer user_data)
     return GPOINTER_TO_UINT (known) - 1;
   BkStorePack *pack = g_new0 (BkStorePack, 1);
   g_strlcpy (pack->name, name, sizeof pack->name);
-  pack->fd = -1;
   pack->gone = true;
   g_ptr_array_add (store->packs, pack);
   g_hash_table_insert (store->numbers, pack->name, GUINT_TO_POINTER (store->packs->len));
@@ -65,16 +52,16 @@ bk_chunk_store_pack (BkChunkStore *store, uint32_t number)
   return store->packs->pdata[number];
 }
 
-char *
-bk_chunk_store_pack_path (BkChunkStore *store, const BkStorePack *pack)
-{
-  return g_build_filename (store->packs_folder, pack->name, NULL);
-}
-
 static char *
 bad_name (const BkStorePack *pack, uint64_t offset)
 {
   return g_strdup_printf ("%s.%" G_GUINT64_FORMAT, pack->name, offset);
+}
+
+char *
+bk_chunk_store_damage_object (const char *name)
+{
+  return g_strconcat (DAMAGE_FOLDER "/", name, NULL);
 }
 
 /* --- the index: all with the mutex --- */
@@ -130,16 +117,11 @@ static gboolean
 index_pack (BkChunkStore *store, uint32_t number, GError **error)
 {
   const BkStorePack *pack = store->packs->pdata[number];
-  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return bk_error_set_errno (error, errno, "cannot open '%s'", path);
   g_autoptr (GError) failure = NULL;
-  g_autoptr (GArray) entries = bk_pack_read_entries (fd, path, pack->size, &failure);
-  close (fd);
+  g_autoptr (GArray) entries = bk_pack_read_entries (store->storage, pack->name, pack->size, &failure);
   if (entries)
     bk_chunk_store_index (store, number, entries);
-  else if (g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT))
+  else if (g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT) || g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
     g_warning ("%s", failure->message);
   else {
     g_propagate_error (error, g_steal_pointer (&failure));
@@ -198,21 +180,17 @@ bk_chunk_store_merge_index (BkChunkStore *store)
   g_mutex_unlock (&store->mutex);
 }
 
-/* --- the folder of packs --- */
+/* --- which packs there are --- */
 
 /* With the mutex. */
 static gboolean
-see_pack (BkChunkStore *store, const char *name, GError **error)
+see_pack (BkChunkStore *store, const BkStorageItem *item, GError **error)
 {
-  struct stat st;
-  g_autofree char *path = g_build_filename (store->packs_folder, name, NULL);
-  if (strlen (name) >= sizeof ((BkStorePack *)NULL)->name) {
-    g_warning ("'%s' is no pack of a repository; it is left alone", path);
+  if (strlen (item->name) >= sizeof ((BkStorePack *)NULL)->name) {
+    g_warning ("'%s' is no pack of a repository; it is left alone", item->name);
     return TRUE;
   }
-  if (stat (path, &st) < 0)
-    return errno == ENOENT || bk_error_set_errno (error, errno, "cannot look at '%s'", path);
-  uint32_t number = bk_chunk_store_add_pack (store, name, (uint64_t)st.st_size);
+  uint32_t number = bk_chunk_store_add_pack (store, item->name, item->size);
   BkStorePack *pack = store->packs->pdata[number];
   pack->seen = true;
   return pack->indexed || index_pack (store, number, error);
@@ -222,17 +200,23 @@ see_pack (BkChunkStore *store, const char *name, GError **error)
 static gboolean
 load_packs (BkChunkStore *store, GError **error)
 {
-  const char *name;
-  g_autoptr (GDir) folder = g_dir_open (store->packs_folder, 0, NULL);
-  if (folder == NULL) {
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "the folder '%s' is missing", store->packs_folder);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (GPtrArray) items = bk_storage_list (store->storage, BK_PACK_FOLDER, &failure);
+  if (g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND)) {
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "the folder of packs is missing: %s", failure->message);
+    return FALSE;
+  }
+  if (items == NULL) {
+    g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
   }
   for (unsigned i = 0; i < store->packs->len; i++)
     ((BkStorePack *)store->packs->pdata[i])->seen = false;
-  while ((name = g_dir_read_name (folder)) != NULL)
-    if (name[0] != '.' && g_str_has_suffix (name, BK_PACK_SUFFIX) && !see_pack (store, name, error))
+  for (unsigned i = 0; i < items->len; i++) {
+    const BkStorageItem *item = items->pdata[i];
+    if (!item->is_folder && g_str_has_suffix (item->name, BK_PACK_SUFFIX) && !see_pack (store, item, error))
       return FALSE;
+  }
   for (unsigned i = 0; i < store->packs->len; i++) {
     BkStorePack *pack = store->packs->pdata[i];
     pack->gone |= !pack->seen;
@@ -243,19 +227,16 @@ load_packs (BkChunkStore *store, GError **error)
 static void
 load_bad (BkChunkStore *store)
 {
-  const char *name;
-  g_autoptr (GDir) folder = g_dir_open (store->damage_folder, 0, NULL);
-  while (folder && (name = g_dir_read_name (folder)) != NULL)
-    if (name[0] != '.')
-      g_hash_table_add (store->bad, g_strdup (name));
+  g_autoptr (GPtrArray) items = bk_storage_list (store->storage, DAMAGE_FOLDER, NULL);
+  for (unsigned i = 0; items && i < items->len; i++)
+    g_hash_table_add (store->bad, g_strdup (((const BkStorageItem *)items->pdata[i])->name));
 }
 
 /* Begins with what the index has in files, so that only the tables of packs that came since are read. */
 static gboolean
-open_index (BkChunkStore *store, const char *root, GError **error)
+open_index (BkChunkStore *store, const char *folder, GError **error)
 {
   const BkIndexPacks packs = { name_of, number_of, is_usable, is_gone, store };
-  g_autofree char *folder = g_build_filename (root, "index", NULL);
   store->index = bk_chunk_index_open (folder, store->writable, &packs);
   bk_chunk_index_foreach_pack (store->index, note_indexed, store);
   g_mutex_lock (&store->mutex);
@@ -267,22 +248,20 @@ open_index (BkChunkStore *store, const char *root, GError **error)
 }
 
 BkChunkStore *
-bk_chunk_store_open (const char *root, const BkCrypto *crypto, int level, bool writable, GError **error)
+bk_chunk_store_open (BkStorage *storage, const char *index, const BkCrypto *crypto, int level, bool writable, GError **error)
 {
   BkChunkStore *store = g_new0 (BkChunkStore, 1);
+  store->storage = storage;
   store->crypto = crypto;
-  store->packs_folder = g_build_filename (root, "packs", NULL);
-  store->damage_folder = g_build_filename (root, "damage", "chunks", NULL);
   store->level = level;
   store->writable = writable;
   g_mutex_init (&store->mutex);
-  store->packs = g_ptr_array_new_with_free_func (pack_free);
+  store->packs = g_ptr_array_new_with_free_func (g_free);
   store->numbers = g_hash_table_new (g_str_hash, g_str_equal);
-  store->opened_at = g_get_real_time ();
   store->bad = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   store->writers = g_ptr_array_new ();
   load_bad (store);
-  if (open_index (store, root, error))
+  if (open_index (store, index, error))
     return store;
   bk_chunk_store_free (store);
   return NULL;
@@ -298,64 +277,10 @@ bk_chunk_store_free (BkChunkStore *store)
   g_ptr_array_unref (store->packs);
   g_hash_table_unref (store->bad);
   g_mutex_clear (&store->mutex);
-  g_free (store->packs_folder);
-  g_free (store->damage_folder);
   g_free (store);
 }
 
 /* --- reading --- */
-
-/* With the mutex. The pack stays open, and there, until release_pack(). One that has vanished is not counted on any more. */
-static gboolean
-use_pack (BkChunkStore *store, BkStorePack *pack, GError **error)
-{
-  g_autofree char *path = pack->fd < 0 ? bk_chunk_store_pack_path (store, pack) : NULL;
-  if (path && (pack->fd = open (path, O_RDONLY | O_CLOEXEC)) < 0) {
-    int errsv = errno;
-    if (errsv != ENOENT)
-      return bk_error_set_errno (error, errsv, "cannot open '%s'", path);
-    pack->gone = true;
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is missing", path);
-    return FALSE;
-  }
-  pack->users++;
-  return TRUE;
-}
-
-#define MAX_OPEN 256 /* descriptors that are kept */
-
-static void
-release_pack (BkChunkStore *store, BkStorePack *pack)
-{
-  g_mutex_lock (&store->mutex);
-  pack->users--;
-  if (pack->users == 0 && pack->fd >= MAX_OPEN + 64)
-    close (g_steal_fd (&pack->fd));
-  if (pack->users == 0 && pack->gone && pack->fd >= 0)
-    close (g_steal_fd (&pack->fd));
-  g_mutex_unlock (&store->mutex);
-}
-
-/* With the mutex: where @id is, and its pack in use. Where one pack has vanished, another may have it. */
-static BkStorePack *
-find_and_use (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-  while (find_surely (store, id, entry)) {
-    BkStorePack *pack = store->packs->pdata[entry->pack];
-    g_clear_error (&failure);
-    if (use_pack (store, pack, &failure))
-      return pack;
-    if (!pack->gone)
-      break;
-  }
-  if (failure == NULL) {
-    g_autofree char *name = bk_hex_encode (id->id, 8);
-    g_set_error (&failure, BK_ERROR, BK_ERROR_CORRUPT, "chunk %s is missing", name);
-  }
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return NULL;
-}
 
 /* With the mutex. While marks are made, another copy takes the place of one that has lost it. */
 static void
@@ -377,47 +302,67 @@ condemn (BkChunkStore *store, const BkChunkId *id, const BkIndexEntry *entry)
   g_autoptr (GError) error = NULL;
   g_mutex_lock (&store->mutex);
   char *name = bad_name (store->packs->pdata[entry->pack], entry->offset);
-  g_autofree char *path = g_build_filename (store->damage_folder, name, NULL);
+  g_autofree char *object = bk_chunk_store_damage_object (name);
   bool is_new = g_hash_table_add (store->bad, name);
   if (is_new)
     mark_instead (store, id);
   g_mutex_unlock (&store->mutex);
-  if (is_new && !bk_fsio_create_file (path, &error))
+  if (is_new && !bk_storage_put (store->storage, object, "", 0, false, &error))
     g_warning ("%s", error->message);
 }
 
-/* Another process may have rewritten packs since we looked: what is not found is looked for once more. */
-static BkStorePack *
+/* Where @id is, and in which pack. Another process may have rewritten packs since we looked: what is not found is looked for once
+ * more. */
+static const BkStorePack *
 find_or_reload (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
-  BkStorePack *pack = find_and_use (store, id, entry, &failure);
-  if (pack == NULL && !store->writable && load_packs (store, NULL)) {
-    g_clear_error (&failure);
-    pack = find_and_use (store, id, entry, &failure);
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  if (find_surely (store, id, entry) || (!store->writable && load_packs (store, NULL) && bk_chunk_store_find (store, id, entry)))
+    return store->packs->pdata[entry->pack];
+  g_autofree char *name = bk_hex_encode (id->id, 8);
+  g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "chunk %s is missing", name);
+  return NULL;
+}
+
+/* One that has vanished is not counted on any more. */
+static void
+lose_pack (BkChunkStore *store, uint32_t number)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
+  ((BkStorePack *)store->packs->pdata[number])->gone = true;
+}
+
+/* The record of @id as it is stored, and the pack that it is in. Where one pack has vanished, another may have it. FALSE
+ * with *@pack: it cannot be read there; without: it is nowhere. */
+static gboolean
+read_record (BkChunkStore *store, const BkChunkId *id, BkIndexEntry *entry, uint8_t *record, const BkStorePack **pack, GError **error)
+{
+  while ((*pack = find_or_reload (store, id, entry, error)) != NULL) {
+    g_autoptr (GError) failure = NULL;
+    g_autofree char *object = bk_pack_object ((*pack)->name);
+    if (bk_storage_read (store->storage, object, entry->offset, record, entry->stored, &failure))
+      return TRUE;
+    if (!g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    lose_pack (store, entry->pack);
   }
-  if (failure)
-    g_propagate_error (error, g_steal_pointer (&failure));
-  return pack;
+  return FALSE;
 }
 
 static gboolean
 read_published (BkChunkStore *store, BkChunkType type, const BkChunkId *id, void *out, size_t length, GError **error)
 {
   BkIndexEntry entry;
-  uint8_t *record = bk_chunk_store_buffer ();
-  g_mutex_lock (&store->mutex);
-  BkStorePack *pack = find_or_reload (store, id, &entry, error);
-  g_mutex_unlock (&store->mutex);
-  if (pack == NULL)
-    return FALSE;
+  const BkStorePack *pack = NULL;
   g_autoptr (GError) failure = NULL;
-  gboolean ok = bk_fsio_read_at (pack->fd, pack->name, record, entry.stored, entry.offset, &failure);
-  release_pack (store, pack);
+  uint8_t *record = bk_chunk_store_buffer ();
+  gboolean ok = read_record (store, id, &entry, record, &pack, &failure);
   const char *problem = ok ? bk_chunk_decode (store->crypto, type, id, record, entry.stored, out, length) : failure->message;
   if (problem == NULL)
     return TRUE;
-  if (!ok && !g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT)) {
+  if (pack == NULL || (!ok && !g_error_matches (failure, BK_ERROR, BK_ERROR_CORRUPT))) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
   }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The chunks of a repository: the folder of packs, the index over them, and the list of copies that are known to be bad.
+ * The chunks of a repository: its packs, the index over them, and the list of copies that are known to be bad.
  * Any thread.
  *
  * A writer is a lease: what it has put, or found to be there, stays until it is freed. Its own new chunks are known to it
@@ -13,9 +13,9 @@
 typedef struct BkChunkStore BkChunkStore;
 typedef struct BkChunkWriter BkChunkWriter;
 
-/* @root: of the repository. @crypto: (transfer none), outlives it. @level: of zstd, 0 = none. Reads the tables of packs that
+/* @storage, @crypto: (transfer none), outlive it. @index: a local folder for a cache (chunk-index.h). @level: of zstd, 0 = none. Reads the tables of packs that
  * the index does not know yet. Damaged ones are logged, and their chunks missing. */
-BkChunkStore *bk_chunk_store_open (const char *root, const BkCrypto *crypto, int level, bool writable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+BkChunkStore *bk_chunk_store_open (BkStorage *storage, const char *index, const BkCrypto *crypto, int level, bool writable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void bk_chunk_store_free (BkChunkStore *store);
 
 /* The content of a chunk, verified. CORRUPT tells why; where the store is writable, the copy is noted as bad and not counted
@@ -57,7 +57,7 @@ void bk_chunk_store_usage (BkChunkStore *store, BkChunkUsage *usage);
 /* Takes away what is not marked: dead packs go, sparse ones are rewritten first. What came or was found since begin_marks is
  * held by its writer, and stays. Adds to the counters. NO_SPACE, CANCELLED: what was freed is free, and nothing is lost. */
 typedef struct {
-  uint64_t removed, rewritten, freed, moved, held, debris;
+  uint64_t removed, rewritten, freed, moved, held;
 } BkChunkSweep;
 gboolean bk_chunk_store_sweep (BkChunkStore *store, GCancellable *cancellable, BkChunkSweep *sweep, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "chunk-store-private.h"
 
-#include "fsio.h"
-
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* --- marks --- */
 
@@ -100,8 +95,6 @@ take_out (BkChunkStore *store, uint32_t number)
   if (pack->exempt)
     return false;
   pack->gone = true;
-  if (pack->users == 0 && pack->fd >= 0)
-    close (g_steal_fd (&pack->fd));
   return true;
 }
 
@@ -117,8 +110,8 @@ forget_bad (BkChunkStore *store, const BkStorePack *pack)
   while (g_hash_table_iter_next (&iter, &name, NULL)) {
     if (!g_str_has_prefix (name, prefix))
       continue;
-    g_autofree char *path = g_build_filename (store->damage_folder, name, NULL);
-    if (bk_fsio_remove (path, NULL))
+    g_autofree char *object = bk_chunk_store_damage_object (name);
+    if (bk_storage_remove (store->storage, object, NULL))
       g_hash_table_iter_remove (&iter);
   }
 }
@@ -129,14 +122,7 @@ static GArray *
 read_indexed (BkChunkStore *store, uint32_t number, GError **error)
 {
   const BkStorePack *pack = bk_chunk_store_pack (store, number);
-  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    bk_error_set_errno (error, errno, "cannot open '%s'", path);
-    return NULL;
-  }
-  g_autoptr (GArray) entries = bk_pack_read_entries (fd, path, pack->size, error);
-  close (fd);
+  g_autoptr (GArray) entries = bk_pack_read_entries (store->storage, pack->name, pack->size, error);
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&store->mutex);
   for (unsigned i = 0; entries && i < entries->len; i++) {
     const BkPackEntry *entry = &g_array_index (entries, BkPackEntry, i);
@@ -154,12 +140,12 @@ static gboolean
 drop_pack (BkChunkStore *store, uint32_t number, BkChunkSweep *sweep, GError **error)
 {
   BkStorePack *pack = bk_chunk_store_pack (store, number);
-  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
+  g_autofree char *object = bk_pack_object (pack->name);
   if (!take_out (store, number)) {
     sweep->held++;
     return TRUE;
   }
-  if (!bk_fsio_remove (path, error))
+  if (!bk_storage_remove (store->storage, object, error))
     return FALSE;
   forget_bad (store, pack);
   sweep->removed++;
@@ -189,14 +175,15 @@ compare_offsets (gconstpointer a, gconstpointer b)
 
 /* Copies live records as they are: a damaged one is found by whoever reads it, as before. */
 static gboolean
-copy_records (BkPackWriter *into, const BkStorePack *from, int fd, GArray *live, GError **error)
+copy_records (BkPackWriter *into, BkStorage *storage, const BkStorePack *from, GArray *live, GError **error)
 {
   uint8_t *record = bk_chunk_store_buffer ();
+  g_autofree char *object = bk_pack_object (from->name);
   g_array_sort (live, compare_offsets);
   for (unsigned i = 0; i < live->len; i++) {
     const BkPackEntry *entry = &g_array_index (live, BkPackEntry, i);
     BkPackEntry placed;
-    if (!bk_fsio_read_at (fd, from->name, record, entry->stored, entry->offset, error) ||
+    if (!bk_storage_read (storage, object, entry->offset, record, entry->stored, error) ||
         !bk_pack_writer_append (into, &entry->id, record, entry->stored, entry->length, &placed, error))
       return FALSE;
   }
@@ -236,19 +223,6 @@ move_entries (BkChunkWriter *writer, uint32_t number, BkPackWriter *into)
   return true;
 }
 
-/* A new pack with the live part of the old one. */
-static gboolean
-write_live (BkPackWriter *into, BkChunkStore *store, const BkStorePack *pack, GArray *live, GError **error)
-{
-  g_autofree char *path = bk_chunk_store_pack_path (store, pack);
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return bk_error_set_errno (error, errno, "cannot open '%s'", path);
-  gboolean ok = copy_records (into, pack, fd, live, error);
-  close (fd);
-  return ok && bk_pack_writer_finish (into, error);
-}
-
 /* The live part of a pack moves into @writer, which holds it until the old pack has gone. */
 static gboolean
 rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChunkSweep *sweep, GError **error)
@@ -261,14 +235,14 @@ rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChu
     g_warning ("pack '%s' stays as it is: its table is damaged; verify the repository", pack->name);
     return TRUE;
   }
-  g_autoptr (BkPackWriter) into = bk_pack_writer_new (store->packs_folder, error);
-  if (into == NULL || !write_live (into, store, pack, live, error))
+  g_autoptr (BkPackWriter) into = bk_pack_writer_new (store->storage, error);
+  if (into == NULL || !copy_records (into, store->storage, pack, live, error) || !bk_pack_writer_finish (into, error))
     return FALSE;
   uint64_t moved = bk_pack_writer_size (into);
   if (!move_entries (writer, number, into)) {
-    g_autofree char *path = g_build_filename (store->packs_folder, bk_pack_writer_name (into), NULL);
+    g_autofree char *object = bk_pack_object (bk_pack_writer_name (into));
     sweep->held++;
-    return bk_fsio_remove (path, error);
+    return bk_storage_remove (store->storage, object, error);
   }
   /* The youngest copies of live chunks are in the new pack now. */
   uint64_t freed = sweep->freed, removed = sweep->removed;
@@ -280,33 +254,6 @@ rewrite_pack (BkChunkStore *store, BkChunkWriter *writer, uint32_t number, BkChu
   sweep->rewritten++;
   sweep->moved += moved;
   sweep->freed = freed + (pack->size > moved ? pack->size - moved : 0);
-  return TRUE;
-}
-
-static int64_t
-modified_at (const struct stat *st)
-{
-  return (int64_t)st->st_mtim.tv_sec * G_USEC_PER_SEC + st->st_mtim.tv_nsec / 1000;
-}
-
-/* Files of packs that a crash left; those of running writers are spared. */
-static gboolean
-remove_debris (BkChunkStore *store, BkChunkSweep *sweep, GError **error)
-{
-  const char *name;
-  g_mutex_lock (&store->mutex);
-  bool writing = store->writers->len > 1; /* besides our own */
-  g_mutex_unlock (&store->mutex);
-  g_autoptr (GDir) folder = writing ? NULL : g_dir_open (store->packs_folder, 0, NULL);
-  while (folder && (name = g_dir_read_name (folder)) != NULL) {
-    g_autofree char *path = g_build_filename (store->packs_folder, name, NULL);
-    struct stat st;
-    if (name[0] != '.' || !g_str_has_suffix (name, ".tmp") || lstat (path, &st) < 0 || modified_at (&st) >= store->opened_at)
-      continue;
-    if (!bk_fsio_remove (path, error))
-      return FALSE;
-    sweep->debris++;
-  }
   return TRUE;
 }
 
@@ -329,8 +276,6 @@ bk_chunk_store_sweep (BkChunkStore *store, GCancellable *cancellable, BkChunkSwe
   g_mutex_lock (&store->mutex);
   unsigned count = store->packs->len;
   g_mutex_unlock (&store->mutex);
-  if (!remove_debris (store, sweep, error))
-    return FALSE;
   /* Dead ones first: rewriting needs space. */
   for (unsigned rewrite = 0; rewrite < 2; rewrite++)
     for (unsigned i = 0; i < count; i++) {

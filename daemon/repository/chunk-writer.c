@@ -123,7 +123,7 @@ append (BkChunkWriter *writer, const BkChunkId *id, const uint8_t *record, size_
   *full = NULL;
   if (g_hash_table_contains (writer->pending, id))
     return TRUE;
-  if (writer->open == NULL && (writer->open = bk_pack_writer_new (writer->store->packs_folder, error)) == NULL)
+  if (writer->open == NULL && (writer->open = bk_pack_writer_new (writer->store->storage, error)) == NULL)
     return FALSE;
   Pending *pending = g_new0 (Pending, 1);
   if (!bk_pack_writer_append (writer->open, id, record, size, (uint32_t)length, &pending->entry, error)) {

@@ -2,7 +2,8 @@
 #include "damage-record.h"
 
 #include "bk-json-table.h"
-#include "fsio.h"
+
+#include <string.h>
 
 #define LIMIT (16u * 1024 * 1024)
 
@@ -25,10 +26,10 @@ STRUCT (BkDamageRecord, bk_damage_record, "damage");
 BkDamageRecord *
 bk_damage_record_read (BkRepository *repository, const char *vm, const char *backup)
 {
-  g_autofree char *path = bk_repository_file (repository, "damage/backups", vm, backup);
+  g_autofree char *object = bk_repository_object ("damage/backups", vm, backup);
   g_autofree char *text = NULL;
   size_t length = 0;
-  if (!bk_fsio_read_file (path, LIMIT, &text, &length, NULL))
+  if (!bk_storage_get (repository->storage, object, LIMIT, &text, &length, NULL))
     return NULL;
   json_object *json = bk_json_parse (text, length, NULL);
   BkDamageRecord *record = json ? bk_struct_from_json_lax (&bk_damage_record_struct, json, NULL) : NULL;
@@ -40,10 +41,10 @@ void
 bk_damage_record_write (BkRepository *repository, const char *vm, const char *backup, const BkDamageRecord *record)
 {
   g_autoptr (GError) error = NULL;
-  g_autofree char *path = bk_repository_file (repository, "damage/backups", vm, backup);
-  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *object = bk_repository_object ("damage/backups", vm, backup);
   json_object *json = bk_struct_to_json (&bk_damage_record_struct, record);
-  if (!bk_fsio_make_folder (folder, &error) || !bk_fsio_write_json (path, json, &error))
+  const char *text = json_object_to_json_string_ext (json, JSON_C_TO_STRING_PRETTY);
+  if (!bk_storage_put (repository->storage, object, text, strlen (text), true, &error))
     g_warning ("what the verification found is not kept: %s", error->message);
   json_object_put (json);
 }
@@ -52,7 +53,7 @@ void
 bk_damage_record_remove (BkRepository *repository, const char *vm, const char *backup)
 {
   g_autoptr (GError) error = NULL;
-  g_autofree char *path = bk_repository_file (repository, "damage/backups", vm, backup);
-  if (!bk_fsio_remove (path, &error))
+  g_autofree char *object = bk_repository_object ("damage/backups", vm, backup);
+  if (!bk_storage_remove (repository->storage, object, &error))
     g_debug ("%s", error->message);
 }

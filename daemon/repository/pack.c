@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pack.h"
 
-#include "fsio.h"
 #include "ulid.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAGIC "BKDPACK1"
 #define TAIL_MAGIC "BKDTAIL1"
@@ -15,55 +12,46 @@
 #define ROW_SIZE 48u
 /* Small enough to be in a processor's cache still when the kernel copies it. */
 #define BUFFER_SIZE (256u * 1024)
-/* The kernel is told to write when this much has come together: large requests suit disks. */
-#define WRITE_BEHIND (4u * 1024 * 1024)
 
 struct BkPackWriter {
-  char *folder, *name, *temporary;
-  int fd;
-  bool finished;
-  uint64_t written; /* of the file; the buffer comes behind it */
-  uint64_t begun;   /* of that, what the kernel has begun to bring to the disk */
+  char *name;
+  BkStorageDraft *draft;
+  uint64_t written; /* of the draft; the buffer comes behind it */
   GByteArray *buffer;
   GArray *entries;
 };
 
-BkPackWriter *
-bk_pack_writer_new (const char *folder, GError **error)
+char *
+bk_pack_object (const char *name)
 {
-  g_autoptr (BkPackWriter) writer = g_new0 (BkPackWriter, 1);
+  return g_strconcat (BK_PACK_FOLDER "/", name, NULL);
+}
+
+BkPackWriter *
+bk_pack_writer_new (BkStorage *storage, GError **error)
+{
   g_autofree char *ulid = bk_ulid_new ();
-  writer->fd = -1;
-  writer->folder = g_strdup (folder);
-  writer->name = g_strconcat (ulid, BK_PACK_SUFFIX, NULL);
+  g_autofree char *name = g_strconcat (ulid, BK_PACK_SUFFIX, NULL);
+  g_autofree char *object = bk_pack_object (name);
+  BkStorageDraft *draft = bk_storage_draft (storage, object, error);
+  if (draft == NULL)
+    return NULL;
+  BkPackWriter *writer = g_new0 (BkPackWriter, 1);
+  writer->name = g_steal_pointer (&name);
+  writer->draft = draft;
   writer->buffer = g_byte_array_sized_new (BUFFER_SIZE + BK_CHUNK_RECORD_LIMIT);
   writer->entries = g_array_new (FALSE, FALSE, sizeof (BkPackEntry));
-  g_autofree char *path = g_strdup_printf ("%s/.%s.tmp", folder, ulid);
-  if (!bk_fsio_create_file (path, error))
-    return NULL;
-  writer->temporary = g_steal_pointer (&path);
-  writer->fd = open (writer->temporary, O_RDWR | O_CLOEXEC);
-  if (writer->fd < 0) {
-    bk_error_set_errno (error, errno, "cannot open '%s'", writer->temporary);
-    return NULL;
-  }
   g_byte_array_append (writer->buffer, (const uint8_t *)MAGIC, MAGIC_SIZE);
-  return g_steal_pointer (&writer);
+  return writer;
 }
 
 void
 bk_pack_writer_free (BkPackWriter *writer)
 {
-  g_autoptr (GError) error = NULL;
-  if (writer->fd >= 0)
-    close (writer->fd);
-  if (writer->temporary && !writer->finished && !bk_fsio_remove (writer->temporary, &error))
-    g_debug ("%s", error->message); /* the GC takes it */
+  bk_storage_draft_free (writer->draft);
   g_byte_array_unref (writer->buffer);
   g_array_unref (writer->entries);
-  g_free (writer->folder);
   g_free (writer->name);
-  g_free (writer->temporary);
   g_free (writer);
 }
 
@@ -85,24 +73,13 @@ bk_pack_writer_entries (BkPackWriter *writer)
   return writer->entries;
 }
 
-/* So that the fsync at the end has little left to wait for. */
-static void
-write_behind (BkPackWriter *writer)
-{
-  if (writer->written - writer->begun < WRITE_BEHIND)
-    return;
-  sync_file_range (writer->fd, (off_t)writer->begun, (off_t)(writer->written - writer->begun), SYNC_FILE_RANGE_WRITE);
-  writer->begun = writer->written;
-}
-
 static gboolean
 flush (BkPackWriter *writer, GError **error)
 {
   size_t length = writer->buffer->len;
-  if (!bk_fsio_write_at (writer->fd, writer->temporary, writer->buffer->data, length, writer->written, error))
+  if (!bk_storage_draft_append (writer->draft, writer->buffer->data, length, error))
     return FALSE;
   writer->written += length;
-  write_behind (writer);
   g_byte_array_set_size (writer->buffer, 0);
   return TRUE;
 }
@@ -122,7 +99,7 @@ gboolean
 bk_pack_writer_read (BkPackWriter *writer, const BkPackEntry *entry, uint8_t *record, GError **error)
 {
   if (entry->offset < writer->written)
-    return bk_fsio_read_at (writer->fd, writer->temporary, record, entry->stored, entry->offset, error);
+    return bk_storage_draft_read (writer->draft, entry->offset, record, entry->stored, error);
   memcpy (record, writer->buffer->data + (entry->offset - writer->written), entry->stored);
   return TRUE;
 }
@@ -173,12 +150,7 @@ gboolean
 bk_pack_writer_finish (BkPackWriter *writer, GError **error)
 {
   append_table (writer);
-  g_autofree char *path = g_build_filename (writer->folder, writer->name, NULL);
-  if (!flush (writer, error) || !bk_fsio_sync_fd (writer->fd, writer->temporary, error) ||
-      !bk_fsio_rename (writer->temporary, path, FALSE, error))
-    return FALSE;
-  writer->finished = true;
-  return TRUE;
+  return flush (writer, error) && bk_storage_draft_publish (writer->draft, error);
 }
 
 static bool
@@ -190,11 +162,11 @@ is_sound (const BkPackEntry *entry, uint64_t end)
 
 /* NULL: there is no table to trust. */
 static GArray *
-read_table (int fd, const char *path, uint64_t size)
+read_table (BkStorage *storage, const char *object, uint64_t size)
 {
   uint8_t tail[TAIL_SIZE], hash[BK_HASH_SIZE];
   uint64_t numbers[2];
-  if (size < MAGIC_SIZE + TAIL_SIZE || !bk_fsio_read_at (fd, path, tail, sizeof tail, size - TAIL_SIZE, NULL))
+  if (size < MAGIC_SIZE + TAIL_SIZE || !bk_storage_read (storage, object, size - TAIL_SIZE, tail, sizeof tail, NULL))
     return NULL;
   memcpy (numbers, tail, sizeof numbers);
   uint64_t start = GUINT64_FROM_LE (numbers[0]), count = GUINT64_FROM_LE (numbers[1]), end = size - TAIL_SIZE;
@@ -202,7 +174,7 @@ read_table (int fd, const char *path, uint64_t size)
       (end - start) / ROW_SIZE != count || count > G_MAXINT32)
     return NULL;
   g_autofree uint8_t *table = g_try_malloc (end - start + 1);
-  if (table == NULL || !bk_fsio_read_at (fd, path, table, end - start, start, NULL))
+  if (table == NULL || !bk_storage_read (storage, object, start, table, end - start, NULL))
     return NULL;
   bk_crypto_sha256 (table, end - start, hash);
   if (memcmp (hash, tail + 16, sizeof hash) != 0)
@@ -218,13 +190,13 @@ read_table (int fd, const char *path, uint64_t size)
 }
 
 static GArray *
-scan (int fd, const char *path, uint64_t size)
+scan (BkStorage *storage, const char *object, uint64_t size)
 {
   uint8_t bytes[BK_CHUNK_HEAD];
   BkChunkHead head;
   GArray *entries = g_array_new (FALSE, FALSE, sizeof (BkPackEntry));
   uint64_t offset = MAGIC_SIZE;
-  while (offset + BK_CHUNK_HEAD < size && bk_fsio_read_at (fd, path, bytes, sizeof bytes, offset, NULL) && bk_chunk_parse_head (bytes, &head)) {
+  while (offset + BK_CHUNK_HEAD < size && bk_storage_read (storage, object, offset, bytes, sizeof bytes, NULL) && bk_chunk_parse_head (bytes, &head)) {
     BkPackEntry entry = { .id = head.id, .offset = offset, .stored = BK_CHUNK_HEAD + head.stored, .length = head.length };
     if (!is_sound (&entry, size))
       break;
@@ -235,18 +207,19 @@ scan (int fd, const char *path, uint64_t size)
 }
 
 GArray *
-bk_pack_read_entries (int fd, const char *path, uint64_t size, GError **error)
+bk_pack_read_entries (BkStorage *storage, const char *name, uint64_t size, GError **error)
 {
   char magic[MAGIC_SIZE];
-  if (!bk_fsio_read_at (fd, path, magic, sizeof magic, 0, error))
+  g_autofree char *object = bk_pack_object (name);
+  if (!bk_storage_read (storage, object, 0, magic, sizeof magic, error))
     return NULL;
   if (memcmp (magic, MAGIC, MAGIC_SIZE) != 0) {
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is no pack", path);
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is no pack", object);
     return NULL;
   }
-  GArray *entries = read_table (fd, path, size);
+  GArray *entries = read_table (storage, object, size);
   if (entries)
     return entries;
-  g_warning ("'%s': its table is damaged; its chunks are looked for one by one", path);
-  return scan (fd, path, size);
+  g_warning ("'%s': its table is damaged; its chunks are looked for one by one", object);
+  return scan (storage, object, size);
 }

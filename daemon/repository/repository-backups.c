@@ -2,37 +2,36 @@
 #include "repository-private.h"
 
 #include "damage-record.h"
-#include "fsio.h"
 
 #include <string.h>
 
 char *
-bk_repository_file (BkRepository *repository, const char *kind, const char *vm, const char *backup)
+bk_repository_object (const char *kind, const char *vm, const char *backup)
 {
   g_autofree char *vm_name = bk_path_component_escape (vm);
   g_autofree char *backup_name = bk_path_component_escape (backup);
-  return g_build_filename (repository->path, kind, vm_name, backup_name, NULL);
+  return g_strjoin ("/", kind, vm_name, backup_name, NULL);
 }
 
 /* --- records --- */
 
 /* A file under another's name is as wrong as one with another's content. */
 static BkBackupRecord *
-read_named (BkRepository *repository, const char *path, const char *vm, const char *backup, GError **error)
+read_named (BkRepository *repository, const char *object, const char *vm, const char *backup, GError **error)
 {
-  g_autoptr (BkBackupRecord) record = bk_backup_record_read (repository->crypto, path, error);
+  g_autoptr (BkBackupRecord) record = bk_backup_record_read (repository->crypto, repository->storage, object, error);
   if (record == NULL || (strcmp (record->backup->vm, vm) == 0 && strcmp (record->backup->id, backup) == 0))
     return g_steal_pointer (&record);
-  g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is the manifest of backup '%s' of VM '%s'", path, record->backup->id, record->backup->vm);
+  g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is the manifest of backup '%s' of VM '%s'", object, record->backup->id, record->backup->vm);
   return NULL;
 }
 
 BkBackupRecord *
 bk_repository_read_record (BkRepository *repository, const char *vm, const char *backup, GError **error)
 {
-  g_autofree char *path = bk_repository_file (repository, "backups", vm, backup);
+  g_autofree char *object = bk_repository_object ("backups", vm, backup);
   g_autoptr (GError) failure = NULL;
-  BkBackupRecord *record = read_named (repository, path, vm, backup, &failure);
+  BkBackupRecord *record = read_named (repository, object, vm, backup, &failure);
   if (g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND))
     g_set_error (error, BK_ERROR, BK_ERROR_NOT_FOUND, "there is no backup '%s' of VM '%s' in the repository", backup, vm);
   else if (failure)
@@ -62,13 +61,13 @@ split_name (const char *name, bool trash, int64_t *deleted_at)
 }
 
 static gboolean
-list_file (Listing *listing, const char *folder, const char *vm_name, const char *name, GError **error)
+list_file (Listing *listing, const char *kind, const char *vm_name, const char *name, GError **error)
 {
   int64_t deleted_at = 0;
   g_autoptr (GError) failure = NULL;
-  g_autofree char *path = g_build_filename (folder, name, NULL);
+  g_autofree char *object = g_strjoin ("/", kind, vm_name, name, NULL);
   g_autofree char *backup_name = split_name (name, listing->trash, &deleted_at);
-  g_autoptr (BkBackupRecord) record = backup_name ? bk_backup_record_read (listing->repository->crypto, path, &failure) : NULL;
+  g_autoptr (BkBackupRecord) record = backup_name ? bk_backup_record_read (listing->repository->crypto, listing->repository->storage, object, &failure) : NULL;
   g_autofree char *vm = record ? bk_path_component_escape (record->backup->vm) : NULL;
   g_autofree char *backup = record ? bk_path_component_escape (record->backup->id) : NULL;
   if (record && strcmp (vm, vm_name) == 0 && strcmp (backup, backup_name) == 0) {
@@ -83,22 +82,29 @@ list_file (Listing *listing, const char *folder, const char *vm_name, const char
     return FALSE;
   }
   if (listing->strict) {
-    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is no manifest of a backup of that name", path);
+    g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is no manifest of a backup of that name", object);
     return FALSE;
   }
-  g_warning ("'%s' is left out: %s", path, failure ? failure->message : "it is no manifest of that name");
+  g_warning ("'%s' is left out: %s", object, failure ? failure->message : "it is no manifest of that name");
   return TRUE;
 }
 
+/* GC must not take what it cannot see for nothing: an error is one, but for a folder that went meanwhile. */
 static gboolean
-list_vm (Listing *listing, const char *root, const char *vm_name, GError **error)
+list_vm (Listing *listing, const char *kind, const char *vm_name, GError **error)
 {
-  const char *name;
-  g_autofree char *folder = g_build_filename (root, vm_name, NULL);
-  g_autoptr (GDir) files = g_dir_open (folder, 0, NULL);
-  while (files && (name = g_dir_read_name (files)) != NULL)
-    if (name[0] != '.' && !list_file (listing, folder, vm_name, name, error))
+  g_autoptr (GError) failure = NULL;
+  g_autofree char *folder = g_strjoin ("/", kind, vm_name, NULL);
+  g_autoptr (GPtrArray) items = bk_storage_list (listing->repository->storage, folder, &failure);
+  if (items == NULL && !g_error_matches (failure, BK_ERROR, BK_ERROR_NOT_FOUND)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  for (unsigned i = 0; items && i < items->len; i++) {
+    const BkStorageItem *item = items->pdata[i];
+    if (!list_file (listing, kind, vm_name, item->name, error))
       return FALSE;
+  }
   return TRUE;
 }
 
@@ -114,18 +120,19 @@ compare_times (gconstpointer a, gconstpointer b)
 static GPtrArray *
 list (BkRepository *repository, const char *kind, bool trash, bool strict, GError **error)
 {
-  const char *name;
-  g_autofree char *root = g_build_filename (repository->path, kind, NULL);
-  g_autoptr (GDir) folder = g_dir_open (root, 0, NULL);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (GPtrArray) vms = bk_storage_list (repository->storage, kind, &failure);
   g_autoptr (GPtrArray) records = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_backup_record_free);
   Listing listing = { repository, trash, strict, records };
-  if (folder == NULL) {
-    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "the folder '%s' cannot be read", root);
+  if (vms == NULL) {
+    g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "%s", failure->message);
     return NULL;
   }
-  while ((name = g_dir_read_name (folder)) != NULL)
-    if (name[0] != '.' && !list_vm (&listing, root, name, error))
+  for (unsigned i = 0; i < vms->len; i++) {
+    const BkStorageItem *vm = vms->pdata[i];
+    if (vm->is_folder && !list_vm (&listing, kind, vm->name, error))
       return NULL;
+  }
   g_ptr_array_sort (records, compare_times);
   return g_steal_pointer (&records);
 }
@@ -147,9 +154,9 @@ bk_repository_read_trash (BkRepository *repository, bool strict, GError **error)
 void
 bk_repository_complete (BkRepository *repository, BkBackupInfo *info)
 {
-  g_autofree char *location = bk_repository_file (repository, "backups", info->vm, info->id);
+  g_autofree char *object = bk_repository_object ("backups", info->vm, info->id);
   g_free (info->location);
-  info->location = g_steal_pointer (&location);
+  info->location = g_build_filename (repository->path, object, NULL);
   info->pinned = bk_repository_is_pinned (repository, info->vm, info->id);
   g_autoptr (BkDamageRecord) damage = bk_damage_record_read (repository, info->vm, info->id);
   info->damaged = damage && damage->ranges && damage->ranges->len > 0;
@@ -174,8 +181,8 @@ bk_repository_list (BkRepository *repository, GError **error)
 bool
 bk_repository_has (BkRepository *repository, const char *vm, const char *backup)
 {
-  g_autofree char *path = bk_repository_file (repository, "backups", vm, backup);
-  return g_file_test (path, G_FILE_TEST_IS_REGULAR);
+  g_autofree char *object = bk_repository_object ("backups", vm, backup);
+  return bk_storage_has (repository->storage, object);
 }
 
 BkBackupInfo *

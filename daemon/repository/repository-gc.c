@@ -7,7 +7,6 @@
 
 #include "cancel.h"
 #include "damage-record.h"
-#include "fsio.h"
 
 #include <string.h>
 
@@ -136,9 +135,9 @@ has_expired (const BkBackupInfo *info, uint64_t grace_seconds)
 static gboolean
 purge (BkRepository *repository, const BkBackupInfo *info, GError **error)
 {
-  g_autofree char *name = bk_repository_file (repository, "trash", info->vm, info->id);
+  g_autofree char *name = bk_repository_object ("trash", info->vm, info->id);
   g_autofree char *path = g_strdup_printf ("%s.%" G_GINT64_FORMAT, name, info->deleted_at);
-  if (!bk_fsio_remove (path, error))
+  if (!bk_storage_remove (repository->storage, path, error))
     return FALSE;
   if (!bk_repository_has (repository, info->vm, info->id))
     bk_damage_record_remove (repository, info->vm, info->id);
@@ -182,13 +181,11 @@ static gboolean
 sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *result, GError **error)
 {
   BkChunkSweep swept = { 0 };
-  uint64_t debris = 0;
-  gboolean ok = bk_repository_clear_debris (repository, &debris, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
+  gboolean ok = bk_storage_tidy (repository->storage, repository->opened_at, &result->debris_removed, error) && bk_chunk_store_sweep (repository->store, cancellable, &swept, error);
   result->packs_removed += swept.removed;
   result->packs_rewritten += swept.rewritten;
   result->bytes_freed += swept.freed;
   result->bytes_rewritten += swept.moved;
-  result->debris_removed += swept.debris + debris;
   result->packs_in_use = swept.held;
   return ok;
 }

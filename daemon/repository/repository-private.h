@@ -2,7 +2,7 @@
  *
  * Shared by the parts of a repository: repository.c (making, opening), repository-backups.c (what is there),
  * repository-writer.c (a backup to be), disk-sink.c, disk-reader.c, repository-trash.c, repository-verify.c, repository-gc.c,
- * repository-copy.c, repository-debris.c.
+ * repository-copy.c.
  */
 #pragma once
 
@@ -14,6 +14,8 @@ struct BkRepository {
   gatomicrefcount references;
   char *path, *id;
   uint32_t chunk_size;
+  BkStorage *storage;
+  GPtrArray *class_chunk_sizes; /* BkClassChunkSize, or NULL */
   BkCrypto *crypto;
   BkChunkStore *store;
   BkRepositoryAccess access;
@@ -40,8 +42,8 @@ typedef struct {
 BkLease *bk_lease_new (BkRepository *repository, const BkChunkId *root, uint64_t chunks);
 void bk_lease_free (BkRepository *repository, BkLease *lease);
 
-/* --- names of files; (transfer full) --- */
-char *bk_repository_file (BkRepository *repository, const char *kind, const char *vm, const char *backup); /* backups, pins, damage/backups */
+/* The name of an object; (transfer full). @kind: backups, trash, pins, damage/backups. */
+char *bk_repository_object (const char *kind, const char *vm, const char *backup);
 /* The backup's record. NOT_FOUND, CORRUPT. */
 BkBackupRecord *bk_repository_read_record (BkRepository *repository, const char *vm, const char *backup, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* All of them; a damaged one is an error with @strict, else logged and left out. BkBackupRecord, oldest first. */
@@ -55,9 +57,6 @@ void bk_repository_complete (BkRepository *repository, BkBackupInfo *info);
 
 /* Whether another process has it open for reading. */
 bool bk_repository_has_other_readers (BkRepository *repository);
-
-/* Removes hidden files of writers that were killed; *@removed counts them. */
-gboolean bk_repository_clear_debris (BkRepository *repository, uint64_t *removed, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 uint64_t bk_disk_chunks (uint64_t size, uint32_t chunk_size);
 

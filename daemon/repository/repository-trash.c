@@ -2,7 +2,6 @@
 #include "repository-private.h"
 
 #include "damage-record.h"
-#include "fsio.h"
 
 #include <string.h>
 
@@ -18,22 +17,21 @@ not_found (BkRepository *repository, const char *vm, const char *backup, const c
 bool
 bk_repository_is_pinned (BkRepository *repository, const char *vm, const char *backup)
 {
-  g_autofree char *path = bk_repository_file (repository, "pins", vm, backup);
-  return g_file_test (path, G_FILE_TEST_EXISTS);
+  g_autofree char *object = bk_repository_object ("pins", vm, backup);
+  return bk_storage_has (repository->storage, object);
 }
 
 gboolean
 bk_repository_pin (BkRepository *repository, const char *vm, const char *backup, gboolean pinned, GError **error)
 {
-  g_autofree char *path = bk_repository_file (repository, "pins", vm, backup);
-  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *object = bk_repository_object ("pins", vm, backup);
   if (!bk_repository_check_writable (repository, error))
     return FALSE;
   if (!bk_repository_has (repository, vm, backup))
     return not_found (repository, vm, backup, "", error);
   if (!pinned)
-    return bk_fsio_remove (path, error);
-  return bk_fsio_make_folder (folder, error) && bk_fsio_write_file (path, "", 0, error);
+    return bk_storage_remove (repository->storage, object, error);
+  return bk_storage_put (repository->storage, object, "", 0, true, error);
 }
 
 /* --- the trash --- */
@@ -41,9 +39,8 @@ bk_repository_pin (BkRepository *repository, const char *vm, const char *backup,
 static gboolean
 move (BkRepository *repository, const char *from, const char *to, GError **error)
 {
-  g_autofree char *folder = g_path_get_dirname (to);
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving);
-  return bk_fsio_make_folder (folder, error) && bk_fsio_rename (from, to, FALSE, error);
+  return bk_storage_move (repository->storage, from, to, error);
 }
 
 gboolean
@@ -57,8 +54,8 @@ bk_repository_delete (BkRepository *repository, const char *vm, const char *back
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "backup '%s' is pinned; unpin it first", backup);
     return FALSE;
   }
-  g_autofree char *from = bk_repository_file (repository, "backups", vm, backup);
-  g_autofree char *name = bk_repository_file (repository, "trash", vm, backup);
+  g_autofree char *from = bk_repository_object ("backups", vm, backup);
+  g_autofree char *name = bk_repository_object ("trash", vm, backup);
   g_autofree char *to = g_strdup_printf ("%s.%" G_GINT64_FORMAT, name, g_get_real_time ());
   return move (repository, from, to, error);
 }
@@ -68,7 +65,7 @@ static char *
 find_in_trash (BkRepository *repository, const char *vm, const char *backup, GError **error)
 {
   g_autoptr (GPtrArray) records = bk_repository_read_trash (repository, false, error);
-  g_autofree char *name = bk_repository_file (repository, "trash", vm, backup);
+  g_autofree char *name = bk_repository_object ("trash", vm, backup);
   for (unsigned i = records ? records->len : 0; i > 0; i--) {
     const BkBackupInfo *info = ((const BkBackupRecord *)records->pdata[i - 1])->backup;
     if (strcmp (info->vm, vm) == 0 && strcmp (info->id, backup) == 0)
@@ -82,7 +79,7 @@ find_in_trash (BkRepository *repository, const char *vm, const char *backup, GEr
 gboolean
 bk_repository_undelete (BkRepository *repository, const char *vm, const char *backup, GError **error)
 {
-  g_autofree char *to = bk_repository_file (repository, "backups", vm, backup);
+  g_autofree char *to = bk_repository_object ("backups", vm, backup);
   if (!bk_repository_check_writable (repository, error))
     return FALSE;
   if (bk_repository_has (repository, vm, backup)) {

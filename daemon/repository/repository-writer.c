@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "repository-private.h"
 
-#include "fsio.h"
 
 #include <string.h>
 
@@ -231,8 +230,7 @@ bk_repository_writer_commit (BkRepositoryWriter *writer, const BkBackupInfo *man
   g_assert (!writer->over);
   writer->over = true;
   g_autoptr (BkBackupRecord) record = make_record (writer, manifest, error);
-  g_autofree char *path = bk_repository_file (repository, "backups", writer->vm, writer->backup);
-  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *object = bk_repository_object ("backups", writer->vm, writer->backup);
   return record && bk_repository_check_writable (repository, error) && bk_chunk_writer_flush (writer->chunks, error) &&
-         bk_fsio_make_folder (folder, error) && bk_backup_record_write (repository->crypto, record, path, error);
+         bk_backup_record_write (repository->crypto, record, repository->storage, object, error);
 }

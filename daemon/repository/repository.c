@@ -39,6 +39,7 @@ typedef struct {
   uint64_t version;
   char *id;
   uint64_t chunk_size;
+  GPtrArray *class_chunk_sizes; /* BkClassChunkSize */
   int64_t compression;
   Encryption *encryption;
 } Marker;
@@ -48,6 +49,7 @@ static const BkField marker_fields[] = {
   UINT64 (Marker, version, BK_FIELD_REQUIRED),
   STRING (Marker, id, BK_FIELD_REQUIRED),
   UINT64 (Marker, chunk_size, BK_FIELD_REQUIRED),
+  ARRAY (Marker, class_chunk_sizes, bk_class_chunk_size_struct, BK_FIELD_OMIT_IF_EMPTY),
   INT64 (Marker, compression, 0),
   OBJECT (Marker, encryption, encryption_struct, 0),
   END,
@@ -65,6 +67,23 @@ static bool
 is_chunk_size (uint64_t size)
 {
   return size >= BK_REPOSITORY_CHUNK_MIN && size <= BK_REPOSITORY_CHUNK_MAX && (size & (size - 1)) == 0;
+}
+
+/* NULL: they are in order. */
+static const char *
+why_not_class_chunk_sizes (const GPtrArray *sizes)
+{
+  g_autoptr (GHashTable) seen = g_hash_table_new (g_str_hash, g_str_equal);
+  for (unsigned i = 0; sizes && i < sizes->len; i++) {
+    const BkClassChunkSize *size = sizes->pdata[i];
+    if (!bk_name_is_valid (size->class_name))
+      return "the name of a class must be a word of letters, digits, '.', '_' and '-'";
+    if (!is_chunk_size (size->chunk_size))
+      return "the chunk size of a class must be a power of two from 64 KiB to 4 MiB";
+    if (!g_hash_table_add (seen, size->class_name))
+      return "a class has one chunk size";
+  }
+  return NULL;
 }
 
 static Marker *
@@ -85,7 +104,7 @@ parse_marker (const char *path, const char *text, size_t length, GError **error)
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "'%s' is that of another kind of repository", path);
   else if (newer)
     g_set_error (error, BK_ERROR, BK_ERROR_FAILED, "'%s' is of a newer version; use a newer program", path);
-  else if (marker == NULL || !is_chunk_size (marker->chunk_size) || !bk_id_is_valid (marker->id))
+  else if (marker == NULL || !is_chunk_size (marker->chunk_size) || why_not_class_chunk_sizes (marker->class_chunk_sizes) || !bk_id_is_valid (marker->id))
     g_set_error (error, BK_ERROR, BK_ERROR_CORRUPT, "'%s' is damaged: %s", path, failure ? failure->message : "impossible values");
   else
     return g_steal_pointer (&marker);
@@ -220,7 +239,7 @@ check_options (const BkRepositoryOptions *options, GError **error)
                         : secret && (secret->passphrase != NULL) == (secret->key_file != NULL)
                             ? "a repository has either a passphrase or a key file"
                         : secret && secret->passphrase && secret->passphrase[0] == '\0' ? "the passphrase is empty"
-                                                                                        : NULL;
+                                                                                        : why_not_class_chunk_sizes (options->class_chunk_sizes);
   if (problem)
     g_set_error_literal (error, BK_ERROR, BK_ERROR_INVALID, problem);
   return problem == NULL;
@@ -258,6 +277,9 @@ make (const char *path, const BkRepositoryOptions *options, GError **error)
   marker->version = 1;
   marker->id = bk_ulid_new ();
   marker->chunk_size = options->chunk_size ? options->chunk_size : BK_REPOSITORY_CHUNK_MIN;
+  marker->class_chunk_sizes = g_ptr_array_new ();
+  for (unsigned i = 0; options->class_chunk_sizes && i < options->class_chunk_sizes->len; i++)
+    g_ptr_array_add (marker->class_chunk_sizes, bk_struct_copy (&bk_class_chunk_size_struct, options->class_chunk_sizes->pdata[i]));
   marker->compression = options->compression < 0 ? 0 : options->compression ? options->compression : 1;
   if (options->secret && (marker->encryption = wrap_new_keys (options->secret, marker->id, error)) == NULL)
     return FALSE;
@@ -327,11 +349,16 @@ open_it (BkRepository *repository, const BkRepositorySecret *secret, GError **er
     return FALSE;
   repository->id = g_strdup (marker->id);
   repository->chunk_size = (uint32_t)marker->chunk_size;
+  repository->class_chunk_sizes = g_steal_pointer (&marker->class_chunk_sizes);
+  if (repository->class_chunk_sizes)
+    g_ptr_array_set_free_func (repository->class_chunk_sizes, (GDestroyNotify)bk_class_chunk_size_free);
   repository->crypto = marker->encryption ? unwrap_keys (marker, secret, error) : bk_crypto_new (NULL);
   if (repository->crypto == NULL || !take_lock (repository, error))
     return FALSE;
   int level = (int)CLAMP (marker->compression, 0, 19);
-  repository->store = bk_chunk_store_open (repository->path, repository->crypto, level, repository->access == BK_REPOSITORY_WRITE, error);
+  g_autofree char *index = g_build_filename (repository->path, "index", NULL);
+  repository->storage = bk_file_storage_new (repository->path);
+  repository->store = bk_chunk_store_open (repository->storage, index, repository->crypto, level, repository->access == BK_REPOSITORY_WRITE, error);
   return repository->store != NULL;
 }
 
@@ -367,11 +394,13 @@ bk_repository_unref (BkRepository *repository)
   g_hash_table_unref (repository->leases);
   g_hash_table_unref (repository->writing);
   g_clear_pointer (&repository->store, bk_chunk_store_free);
+  g_clear_pointer (&repository->storage, bk_storage_free);
   g_clear_pointer (&repository->crypto, bk_crypto_free);
   if (repository->lock_fd >= 0)
     close (repository->lock_fd);
   g_mutex_clear (&repository->mutex);
   g_mutex_clear (&repository->moving);
+  g_clear_pointer (&repository->class_chunk_sizes, g_ptr_array_unref);
   g_free (repository->path);
   g_free (repository->id);
   g_free (repository);
@@ -393,6 +422,23 @@ uint32_t
 bk_repository_chunk_size (BkRepository *repository)
 {
   return repository->chunk_size;
+}
+
+uint32_t
+bk_repository_class_chunk_size (BkRepository *repository, const char *name)
+{
+  for (unsigned i = 0; name && repository->class_chunk_sizes && i < repository->class_chunk_sizes->len; i++) {
+    const BkClassChunkSize *size = repository->class_chunk_sizes->pdata[i];
+    if (strcmp (size->class_name, name) == 0)
+      return (uint32_t)size->chunk_size;
+  }
+  return repository->chunk_size;
+}
+
+GPtrArray *
+bk_repository_class_chunk_sizes (BkRepository *repository)
+{
+  return repository->class_chunk_sizes;
 }
 
 gboolean

@@ -79,6 +79,7 @@ typedef struct {
 typedef struct {
   uint32_t chunk_size; /* 0 = 64 KiB; a power of two from BK_REPOSITORY_CHUNK_MIN to _MAX */
   int compression;     /* zstd level 1..19; 0 = 1; negative = none */
+  const GPtrArray *class_chunk_sizes; /* BkClassChunkSize, each class once; NULL = none */
   const BkRepositorySecret *secret; /* NULL = not encrypted */
 } BkRepositoryOptions;
 
@@ -106,6 +107,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkRepository, bk_repository_unref)
 const char *bk_repository_path (BkRepository *repository);
 const char *bk_repository_id (BkRepository *repository);
 uint32_t bk_repository_chunk_size (BkRepository *repository);
+/* For disks of class @name; that of the repository for a class that is not in the list, and for none (NULL). */
+uint32_t bk_repository_class_chunk_size (BkRepository *repository, const char *name);
+/* BkClassChunkSize, or NULL; (transfer none). */
+GPtrArray *bk_repository_class_chunk_sizes (BkRepository *repository);
 
 /* --- backups that are there --- */
 

@@ -37,11 +37,36 @@ refuse (GError **error, const char *member, const char *why)
 static const char *
 first_dedup_member (const BkRepositoryInfo *request)
 {
+  bool classes = request->class_chunk_sizes && request->class_chunk_sizes->len > 0;
   return request->chunk_size        ? "chunk_size"
+         : classes                  ? "class_chunk_sizes"
          : request->compression     ? "compression"
          : request->passphrase_file ? "passphrase_file"
          : request->key_file        ? "key_file"
                                     : NULL;
+}
+
+static bool
+is_chunk_size (uint64_t size)
+{
+  return size >= MIN_CHUNK && size <= MAX_CHUNK && (size & (size - 1)) == 0;
+}
+
+static gboolean
+check_classes (const GPtrArray *sizes, GError **error)
+{
+  g_autoptr (GHashTable) seen = g_hash_table_new (g_str_hash, g_str_equal);
+  for (unsigned i = 0; sizes && i < sizes->len; i++) {
+    const BkClassChunkSize *size = sizes->pdata[i];
+    g_autofree char *member = g_strdup_printf ("class_chunk_sizes/%u", i);
+    if (!bk_name_is_valid (size->class_name))
+      return refuse (error, member, "the class must be a word of letters, digits, '.', '_' and '-'");
+    if (!is_chunk_size (size->chunk_size))
+      return refuse (error, member, "the chunk size must be a power of two from 65536 (64K) to 4194304 (4M)");
+    if (!g_hash_table_add (seen, size->class_name))
+      return refuse (error, member, "the class has a chunk size already");
+  }
+  return TRUE;
 }
 
 /* What can be said without the folder; the registry knows the rest. */
@@ -51,9 +76,10 @@ check_request (const BkRepositoryInfo *request, GError **error)
   const char *member = first_dedup_member (request);
   if (member && g_strcmp0 (request->type, "qcow2") == 0)
     return refuse (error, member, "only a repository of type dedup has it");
-  bool power = (request->chunk_size & (request->chunk_size - 1)) == 0;
-  if (request->chunk_size && (request->chunk_size < MIN_CHUNK || request->chunk_size > MAX_CHUNK || !power))
+  if (request->chunk_size && !is_chunk_size (request->chunk_size))
     return refuse (error, "chunk_size", "must be a power of two from 65536 (64K) to 4194304 (4M)");
+  if (!check_classes (request->class_chunk_sizes, error))
+    return FALSE;
   if (request->compression > MAX_COMPRESSION)
     return refuse (error, "compression", "must be from 1 (fast) to 19 (small)");
   if (request->passphrase_file && request->key_file)
@@ -65,7 +91,7 @@ check_request (const BkRepositoryInfo *request, GError **error)
 void
 bk_repositories_add (BkExchange *exchange)
 {
-  static const char *const writable[] = { "name",        "type",            "path",     "chunk_size",
+  static const char *const writable[] = { "name",        "type",            "path",     "chunk_size", "class_chunk_sizes",
                                           "compression", "passphrase_file", "key_file", NULL };
   g_autoptr (GError) error = NULL;
   g_autoptr (BkRepositoryInfo) request = bk_exchange_body_part (exchange, &bk_repository_info_struct, writable);

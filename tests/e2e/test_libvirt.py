@@ -9,10 +9,13 @@ import signal
 import subprocess
 import tempfile
 import time
+import types
 
 import pytest
 
 import daemon as daemon_module
+import guest as guest_module
+import image
 import libvirtd as libvirtd_module
 import process
 
@@ -522,3 +525,59 @@ def test_restarted_daemon(site):
     increment = site.backup()
     assert levels(increment) == INCREMENT
     site.check(increment, after)
+
+
+# --- a guest that writes, with an agent ---
+
+BOOTED = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='pc'>hvm</type><kernel>{built}/vmlinuz</kernel><initrd>{built}/initrd-agent.gz</initrd>
+<cmdline>console=ttyS0 loglevel=4 panic=-1 writer_pause=0.05 writer_kib={writing.kib} writer_keep={writing.keep} agent=1</cmdline></os>
+<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{disks}
+<serial type='file'><source path='{console}'/></serial>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"""
+
+
+@pytest.fixture
+def booted(libvirtd, built, tmp_path):
+    """(name, guest.Guest): the throw-away guest, run by libvirt."""
+    guest = guest_module.Guest(tmp_path / "vm", *built, ballast={"vda": 4 << 20, "vdb": 1 << 20}, agent=True)
+    guest.process = types.SimpleNamespace(poll=lambda: None)
+    guest.console.write_text("")
+    disks = "".join(libvirtd_module.DISK.format(name=disk, format="qcow2", path=path, driver=" discard='unmap'") for disk, path in guest.disks.items())
+    xml = tmp_path / "booted.xml"
+    xml.write_text(BOOTED.format(name="booted", built=built[0], disks=disks, console=guest.console, writing=guest.writing))
+    libvirtd.virsh("create", xml)
+    try:
+        guest.wait_line("guest ready, next step", guest_module.BOOT_SECONDS)
+        process.wait_until(lambda: subprocess.run(["virsh", "-q", "-c", libvirtd.uri, "qemu-agent-command", "booted", '{"execute":"guest-ping"}'],
+                                                  capture_output=True).returncode == 0, 60, "the agent to answer")
+        yield "booted", guest
+    finally:
+        subprocess.run(["virsh", "-q", "-c", libvirtd.uri, "destroy", "booted"], capture_output=True)
+
+
+def test_writing_guest_is_frozen_by_its_agent_through_libvirt(plain_daemon, libvirtd, booted, tmp_path):
+    name, guest = booted
+    plain_daemon.ctl("vm", "add", VM, "--libvirt", libvirtd.uri, "--domain", name)
+    for level in "full", "incremental":
+        guest.wait_steps(3)
+        synced = guest.synced()
+        job = plain_daemon.ctl("start", "--vm", VM, "--quiesce", "agent", "--wait")
+        assert (job["state"], set(levels(job).values())) == ("completed", {level})
+        assert job["quiesce"]["quiesced"] and job["quiesce"]["file_systems"] == 2 and job["quiesce"]["thawed"], job["quiesce"]
+        folder = tmp_path / ("restored-" + level)
+        plain_daemon.ctl("restore", job["backup_id"], "--output", folder, "--format", "raw", "--wait")
+        contents = {disk: image.check_content(folder / (disk + ".raw"), "raw", disk, guest.writing) for disk in ("vda", "vdb")}
+        image.check_order(contents, synced)
+        for disk in "vda", "vdb":
+            assert "needs_recovery" not in process.run(["dumpe2fs", "-h", folder / (disk + ".raw")])
+    before = guest.synced()
+    process.wait_until(lambda: guest.synced() > before, 30, "the guest to write on")
+
+
+def test_no_agent_is_no_reason_to_fail(site):
+    job = site.backup()
+    assert not job["quiesce"]["quiesced"] and "agent is not configured" in job["quiesce"]["reason"]
+    failed = site.backup("--quiesce", "agent", status=1)
+    assert "agent is not configured" in failed["error"]["message"]
+    process.wait_until(lambda: not site.domain.has_job(), 10, "nothing to be left")

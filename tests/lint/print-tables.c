@@ -28,6 +28,7 @@ static const struct {
   { "PlanDisk", &bk_plan_disk_info_struct },
   { "Disk", &bk_disk_info_struct },
   { "Vm", &bk_vm_info_struct },
+  { "ClassChunkSize", &bk_class_chunk_size_struct },
   { "Domain", &bk_domain_info_struct },
   { "Repository", &bk_repository_info_struct },
   { "Backup", &bk_backup_info_struct },

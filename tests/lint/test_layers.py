@@ -34,7 +34,7 @@ EVERYWHERE = ('glib', 'gio/')
 QMP_FILES = {f'daemon/hypervisor/{name}' for name in (
     'block-graph.c', 'gateway.c', 'qmp-link.c', 'qmp-commands.c', 'qmp-commands.h', 'qmp-export.c', 'qmp-features.c', 'qmp-job.c',
     'qmp-transaction.c')}
-LIBVIRT_FILES = {'libvirt/': {'libvirt-calls.c', 'libvirt-events.c', 'libvirt-link.c'}, 'libxml/': {'libvirt-xml.c'}}
+LIBVIRT_FILES = {'libvirt/': {'libvirt-agent.c', 'libvirt-calls.c', 'libvirt-events.c', 'libvirt-link.c'}, 'libxml/': {'libvirt-xml.c'}}
 QMP_WORDS = {'copy-before-write', 'snapshot-access', 'on-cbw-error', 'cbw-timeout', 'node-name', 'fdset-id'}
 
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:[^"\\\n]|\\.)*")', re.DOTALL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Pulls while something dies, fills up or is cancelled: no dirty bit is lost, and every backup holds its point in time."""
 
+import json
 import os
 import random
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import process
 import sweep
 from proxy import Hold
-from scene import show
+from scene import VM, show
 from test_cancel import cancel
 from test_io import backup_with, restart
 from test_kill import kill_daemon, submit_commands
@@ -70,6 +71,31 @@ def test_guest_overwrites_while_the_job_reads(make_scene):
         assert job["state"] == "completed", job["error"]
     scene.check_clean()
     scene.check_contents()
+
+
+def chunk_sizes(scene, repository, backup):
+    manifest = (scene.folder / repository / "backups" / VM / backup).read_text().split("\n", 1)[1]
+    return {disk["name"]: disk["chunk_size"] for disk in json.loads(manifest)["disks"]}
+
+
+def test_a_class_of_disks_has_its_chunk_size(make_scene):
+    scene = make_scene(pull=True)
+    scene.ctl("vm", "remove", VM)
+    scene.ctl("vm", "add", VM, "--qmp", scene.socket, "--class", "vdb=database")
+    scene.wait_vm()
+    scene.ctl("repo", "add", "stock", "--path", scene.folder / "stock", "--chunk-size", "256K", "--class-chunk-size", "database=128K,os=1M")
+    wanted = {"vda": 256 << 10, "vdb": 128 << 10}
+    for level in ("full", "incremental", "full"):
+        job = scene.backup("--repo", "stock", "--level", level)
+        assert chunk_sizes(scene, "stock", job["backup_id"]) == wanted
+        scene.vm.scribble_all(3)
+    # It is the repository's own: whoever takes it over has it.
+    scene.ctl("repo", "remove", "stock")
+    scene.ctl("repo", "add", "again", "--path", scene.folder / "stock")
+    assert scene.ctl("repo", "show", "again")["class_chunk_sizes"] == [{"class": "database", "chunk_size": 128 << 10}, {"class": "os", "chunk_size": 1 << 20}]
+    assert "database 128.0 KiB, os 1.0 MiB" in scene.daemon.run("repo", "show", "again").out
+    for backup in list(scene.contents):
+        scene.check_content(backup)
 
 
 @pytest.mark.parametrize("decision, part", [("drop", 0), ("deliver", 1)])

@@ -88,9 +88,9 @@ START_TEST (makes_a_golden_catalog)
   g_autoptr (BkCheckpointInfo) newer = sample_checkpoint ("c1", NULL, "web01", "c2");
   ck_assert (bk_sql_exec (catalog->sql, "UPDATE instance SET id = '" INSTANCE "'", &error));
   ck_assert (bk_catalog_add_vm (catalog, golden_vm (), &error));
+  ck_assert (bk_catalog_add_vm (catalog, &golden_domain, &error));
   g_autoptr (json_object) disks = golden_disks ();
   ck_assert (bk_catalog_record_disks (catalog, "web01", disks, &error));
-  ck_assert (bk_catalog_add_vm (catalog, &golden_domain, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_repository, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_encrypted, &error));
   ck_assert (bk_catalog_add_repository (catalog, &golden_keyed, &error));
@@ -190,8 +190,8 @@ START_TEST (opens_all_versions)
     g_autofree char *name = g_strdup_printf ("version-%u.sqlite", version);
     g_autoptr (BkCatalog) catalog = open_copy (name);
     check_rows (catalog);
-    check_disks (catalog, version);
     check_vms (catalog, version);
+    check_disks (catalog, version);
     check_repositories (catalog, version);
     check_backups (catalog);
     check_checkpoints (catalog);

@@ -350,8 +350,8 @@ assert_copy_is_of_newest (const char *folder, const char *copy)
 /* How SQLite's manual changes a column; with foreign keys on it would take all checkpoints along. */
 #define REBUILD_VM                                                                                           \
   "CREATE TABLE vm2 (name TEXT PRIMARY KEY NOT NULL, qmp TEXT, agent TEXT, classes TEXT NOT NULL, "         \
-  "added_at INTEGER NOT NULL, recorded TEXT, libvirt_uri TEXT, domain TEXT, uuid TEXT, priority INTEGER) STRICT;"                                     \
-  "INSERT INTO vm2 SELECT name, qmp, agent, classes, added_at, recorded, libvirt_uri, domain, uuid, 5 FROM vm;"                        \
+  "added_at INTEGER NOT NULL, recorded TEXT, libvirt_uri TEXT, domain TEXT, uuid TEXT, priority INTEGER) STRICT;"  \
+  "INSERT INTO vm2 SELECT name, qmp, agent, classes, added_at, recorded, libvirt_uri, domain, uuid, 5 FROM vm;"     \
   "DROP TABLE vm; ALTER TABLE vm2 RENAME TO vm;"
 
 START_TEST (makes_a_new_catalog_without_a_copy)

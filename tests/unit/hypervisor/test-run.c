@@ -10,7 +10,7 @@ static const char run_text[] =
     "\"on_source_error\": \"stop\", \"on_target_error\": \"enospc\", \"offline\": true, \"watches\": [ \"w\" ], \"guest_running\": true, \"stops_guest\": true, "
     "\"pause_us\": 2, \"point_in_time\": 1795402320000001, \"qemu_version\": \"7.2.22\", \"disks\": [ { "
     "\"name\": \"vda\", \"index\": 3, \"qdev\": \"q\", \"root\": \"r\", \"node\": \"n\", \"format\": \"qcow2\", \"file\": \"f\", \"path\": \"/p\", "
-    "\"size\": 4, \"level\": \"incremental\", \"reason\": \"why\", \"in_iothread\": true, \"sync\": \"bitmap\", \"base_bitmaps\": [ \"b1\", "
+    "\"size\": 4, \"level\": \"incremental\", \"reason\": \"why\", \"class_name\": \"db\", \"in_iothread\": true, \"sync\": \"bitmap\", \"base_bitmaps\": [ \"b1\", "
     "\"b2\" ], \"base_checkpoint\": \"c1\", \"checkpoint\": true, \"bitmap\": \"b3\", \"parent_bitmap\": \"b2\", "
     "\"parent_checkpoint\": \"c2\", \"persistent\": true, \"stale_bitmaps\": [ \"b0\" ], \"target_driver\": \"file\", "
     "\"target\": \"/t\", \"target_format\": \"qcow2\", \"parent_backup\": \"p\", \"backing\": \"..\\/p\", "
