@@ -219,7 +219,7 @@ bk_offline_write (BkOfflineBackend *self, BkQmpBackend *session, const char *nod
 /* --- looking at the disks --- */
 
 static gboolean
-wait_until_closed (const char *path, bool *written, GError **error)
+wait_until_closed (const char *path, bool *written, GCancellable *cancellable, GError **error)
 {
   int64_t deadline = g_get_monotonic_time () + CLOSE_TIMEOUT_US;
   do {
@@ -227,17 +227,17 @@ wait_until_closed (const char *path, bool *written, GError **error)
       return FALSE;
     if (*written)
       g_usleep (CLOSE_POLL_US);
-  } while (*written && g_get_monotonic_time () < deadline);
+  } while (*written && g_get_monotonic_time () < deadline && !g_cancellable_is_cancelled (cancellable));
   return TRUE;
 }
 
 /* An image that is gone or locked up is that disk's own trouble. */
 static gboolean
-check_not_written (BkDisk *disk, const GError *why, GError **error)
+check_not_written (BkDisk *disk, const GError *why, GCancellable *cancellable, GError **error)
 {
   bool written = false;
   g_autoptr (GError) failure = NULL;
-  if (!wait_until_closed (disk->path, &written, &failure)) {
+  if (!wait_until_closed (disk->path, &written, cancellable, &failure)) {
     disk->no_access = g_strdup (failure->message);
     return TRUE;
   }
@@ -249,7 +249,7 @@ check_not_written (BkDisk *disk, const GError *why, GError **error)
 }
 
 static gboolean
-check_shut_off (GPtrArray *disks, const GError *why, GError **error)
+check_shut_off (GPtrArray *disks, const GError *why, GCancellable *cancellable, GError **error)
 {
   for (unsigned i = 0; i < disks->len; i++) {
     BkDisk *disk = disks->pdata[i];
@@ -257,7 +257,7 @@ check_shut_off (GPtrArray *disks, const GError *why, GError **error)
       continue;
     if (disk->path == NULL)
       disk->no_access = g_strdup_printf ("its image '%s' is no file or device of this machine", disk->file);
-    else if (!check_not_written (disk, why, error))
+    else if (!check_not_written (disk, why, cancellable, error))
       return FALSE;
   }
   return TRUE;
@@ -309,11 +309,11 @@ read_record (BkOfflineBackend *self, const GError *why, GError **error)
 
 /* Its locks tell the same, where it takes any; and a socket may have been removed, and QEMU be there still. */
 static gboolean
-check_ended (const BkRecordedDisks *recorded, const GError *why, GError **error)
+check_ended (const BkRecordedDisks *recorded, const GError *why, GCancellable *cancellable, GError **error)
 {
   int64_t deadline = g_get_monotonic_time () + CLOSE_TIMEOUT_US;
   while (recorded->process && bk_pid_still_runs (recorded->process)) {
-    if (g_get_monotonic_time () > deadline) {
+    if (g_get_monotonic_time () > deadline || g_cancellable_is_cancelled (cancellable)) {
       g_set_error (error, BK_ERROR, BK_ERROR_UNREACHABLE, "%s; but the VM is not shut off: its QEMU (process %d) still runs", why->message,
                    atoi (recorded->process));
       return FALSE;
@@ -344,7 +344,7 @@ BkVmState *
 bk_offline_look (BkOfflineBackend *self, const GError *why, GCancellable *cancellable, GError **error)
 {
   g_autoptr (BkRecordedDisks) recorded = read_record (self, why, error);
-  if (recorded == NULL || !check_ended (recorded, why, error) || !check_shut_off (recorded->disks, why, error))
+  if (recorded == NULL || !check_ended (recorded, why, cancellable, error) || !check_shut_off (recorded->disks, why, cancellable, error))
     return NULL;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->images);
   BkVmState *state = look (self, recorded, cancellable, error);

@@ -11,6 +11,9 @@
 /* QEMU does not tell when a disk is plugged in; one that is gone from record when the VM is shut off is not backed up. */
 #define LOOK_SECONDS 600
 
+/* For looks at disks to end: a libvirtd may hang. */
+#define END_TIMEOUT_US (15 * G_USEC_PER_SEC)
+
 #define PATH_LIMIT (sizeof (((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 struct BkVm {
@@ -23,6 +26,7 @@ struct BkVm {
   char *run_state;        /* of the guest, when an inspection or an event has told; "shut off" */
   bool looking;           /* a look at its disks is under way that nobody has asked for */
   BkLink looked;          /* as the link was when it began */
+  int *looks;             /* the registry's */
 };
 
 struct BkVmRegistry {
@@ -31,6 +35,8 @@ struct BkVmRegistry {
   BkLibvirt *libvirt;
   char *folder; /* NULL: a VM that is shut off cannot be backed up */
   unsigned timer;
+  GCancellable *ending; /* ends looks at disks */
+  int *looks; /* how many are under way in workers; an atomic rc box, as these may outlive us */
   GPtrArray *vms; /* BkVm, by name */
   BkVmNotify notify;
   gpointer notify_data;
@@ -44,6 +50,7 @@ vm_free (gpointer data)
   BkVm *vm = data;
   bk_backend_free (vm->backend);
   bk_vm_info_free (vm->kept);
+  g_atomic_rc_box_release (vm->looks);
   g_free (vm->run_state);
   g_free (vm);
   return G_SOURCE_REMOVE;
@@ -193,6 +200,15 @@ look (GTask *task, gpointer source G_GNUC_UNUSED, gpointer data, GCancellable *c
     g_task_return_pointer (task, state, (GDestroyNotify)bk_vm_state_free);
   else
     g_task_return_error (task, error);
+  g_atomic_int_add (((BkVm *)data)->looks, -1);
+}
+
+/* @task holds the VM. */
+static void
+begin_look (BkVm *vm, GTask *task)
+{
+  g_atomic_int_inc (vm->looks);
+  g_task_run_in_thread (task, look);
 }
 
 static void
@@ -223,9 +239,9 @@ look_by_itself (BkVm *vm)
     return;
   vm->looking = true;
   vm->looked = vm->link;
-  g_autoptr (GTask) task = g_task_new (NULL, NULL, on_looked, bk_vm_ref (vm));
+  g_autoptr (GTask) task = g_task_new (NULL, vm->registry->ending, on_looked, bk_vm_ref (vm));
   g_task_set_task_data (task, bk_vm_ref (vm), (GDestroyNotify)bk_vm_unref);
-  g_task_run_in_thread (task, look);
+  begin_look (vm, task);
 }
 
 static void
@@ -271,15 +287,32 @@ bk_vm_registry_new (BkCatalog *catalog, BkEventRing *events, BkLibvirt *libvirt)
   registry->catalog = catalog;
   registry->events = events;
   registry->libvirt = libvirt;
+  registry->ending = g_cancellable_new ();
+  registry->looks = g_atomic_rc_box_new0 (int);
   registry->vms = g_ptr_array_new_with_free_func (withdraw);
   return registry;
+}
+
+/* One that was cut off in the middle would leave a storage daemon behind. */
+static void
+end_looks (BkVmRegistry *registry)
+{
+  int64_t deadline = g_get_monotonic_time () + END_TIMEOUT_US;
+  g_cancellable_cancel (registry->ending);
+  while (g_atomic_int_get (registry->looks) > 0 && g_get_monotonic_time () < deadline) {
+    g_main_context_iteration (NULL, FALSE);
+    g_usleep (1000);
+  }
 }
 
 void
 bk_vm_registry_free (BkVmRegistry *registry)
 {
   g_clear_handle_id (&registry->timer, g_source_remove);
+  end_looks (registry);
   g_ptr_array_unref (registry->vms);
+  g_object_unref (registry->ending);
+  g_atomic_rc_box_release (registry->looks);
   g_free (registry->folder);
   g_free (registry);
 }
@@ -352,6 +385,7 @@ enroll (BkVmRegistry *registry, const BkVmInfo *kept)
   vm->home = g_thread_self ();
   vm->registry = registry;
   vm->kept = bk_struct_copy (&bk_vm_info_struct, kept);
+  vm->looks = g_atomic_rc_box_acquire (registry->looks);
   vm->backend = new_backend (registry, vm);
   vm->link = bk_backend_link (vm->backend, NULL, NULL);
   g_ptr_array_add (registry->vms, vm);
@@ -688,7 +722,7 @@ bk_vm_registry_info (BkVmRegistry *registry, const char *name, GError **error)
 void
 bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReadyCallback callback, gpointer user_data)
 {
-  g_autoptr (GTask) task = g_task_new (NULL, NULL, callback, user_data);
+  g_autoptr (GTask) task = g_task_new (NULL, registry->ending, callback, user_data);
   GError *error = NULL;
   BkVm *vm = bk_vm_registry_get (registry, name, &error);
   if (vm == NULL) {
@@ -697,7 +731,7 @@ bk_vm_registry_show_async (BkVmRegistry *registry, const char *name, GAsyncReady
   }
   bk_vm_recall (vm);
   g_task_set_task_data (task, vm, (GDestroyNotify)bk_vm_unref);
-  g_task_run_in_thread (task, look);
+  begin_look (vm, task);
 }
 
 /* Users may have named it by an alias. */

@@ -48,6 +48,7 @@ def daemon(tmp_path):
         yield running
     finally:
         status = running.end()
+        running.end_storage_daemons()
         sys.stdout.write("--- log of backupd:\n%s\n" % running.tail(200))
     assert status == 0, "backupd ended with status %d: %s" % (status, running.tail())
 

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 
@@ -81,6 +82,16 @@ class Daemon:
 
     def tail(self, lines=40):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def end_storage_daemons(self):
+        """Those that a failed test leaves: they outlive the daemon by intent. Each has our folder in its arguments."""
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == b"qemu-storage-daemon" and any(word.startswith(str(self.folder).encode() + b"/") for word in words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
     def end(self):
         """Asks it to end, as systemd does. Returns the exit status: 0, or something is wrong (a leak, a hang)."""

@@ -77,6 +77,7 @@ class Scene:
     def close(self):
         """Returns the daemon's exit status."""
         status = self.daemon.end()
+        self.daemon.end_storage_daemons()
         if self.proxy:
             self.proxy.close()
         self.vm.stop()

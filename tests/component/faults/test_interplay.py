@@ -108,6 +108,7 @@ def place(tmp_path, request):
         yield made.start(request.param)
     finally:
         status = made.daemon.end()
+        made.daemon.end_storage_daemons()
         made.vm.stop()
         print("--- log of backupd:\n%s" % made.daemon.tail(100))
     assert status == 0
