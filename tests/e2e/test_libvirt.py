@@ -150,19 +150,6 @@ def test_states_and_names_are_followed(site):
 
 # --- backups ---
 
-def test_pull_full_and_incremental(site):
-    first = site.now()
-    full = site.backup()
-    assert (full["mode"], levels(full)) == ("pull", FULL)
-    site.change(17)
-    second = site.now()
-    increment = site.backup()
-    assert levels(increment) == INCREMENT
-    assert next(disk for disk in increment["disks"] if disk["name"] == "vda")["bytes_total"] <= 1 << 20
-    site.check(full, first)
-    site.check(increment, second)
-
-
 def test_what_is_written_meanwhile_is_not_in_it(site):
     before = site.now()
     job = site.slow()
@@ -217,21 +204,6 @@ def test_second_job_waits_and_says_so(site):
     site.ctl("speed", first["id"], "0")
     for job in first, second, third:
         assert site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end")["state"] == "completed"
-
-
-def test_cancel_costs_nothing(site):
-    site.backup()
-    site.change(65)
-    job = site.slow()
-    known = site.domain.ours()
-    site.ctl("cancel", job["id"])
-    assert site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end")["state"] == "cancelled"
-    process.wait_until(lambda: len(site.domain.ours()) == len(known) - 1, 10, "its checkpoint to go")
-    site.change(66)
-    after = site.now()
-    increment = site.backup()
-    assert levels(increment) == INCREMENT
-    site.check(increment, after)
 
 
 @pytest.mark.parametrize("domain", [256], indirect=True)
