@@ -166,6 +166,13 @@ class Site:
             self.ctl("restore", job["backup_id"], "--disk", disk["name"], "--output", path, "--format", "raw", "--wait")
             assert filecmp.cmp(path, expected[disk["name"]], shallow=False), "disk %s is not what it was" % disk["name"]
 
+    def check_bitmaps(self):
+        """Those that are there are those of checkpoints."""
+        for disk in DISKS:
+            known = {of["bitmap"] for checkpoint in self.ctl("checkpoint", "list", "--vm", VM)["items"]
+                     for of in checkpoint["disks"] if of["name"] == disk and of["bitmap"]}
+            process.wait_until(lambda: set(self.machine.bitmaps(disk)) == known, 10, "disk %s to have the bitmaps %s, and no others" % (disk, known))
+
     def check_increment(self, *options, value=200):
         """Nothing has been lost: the next backup is an increment, and right."""
         self.change(value)
@@ -177,17 +184,14 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, machine):
-    """Afterwards the bitmaps that are there are those of checkpoints, and nothing else is left."""
+    """Afterwards nothing is left but the bitmaps of checkpoints."""
     daemon = daemon_module.Daemon(tmp_path / "daemon").start()
     try:
         machine.add(daemon)
         daemon.ctl("repo", "add", "images", "--type", "qcow2", "--path", tmp_path / "images")
         made = Site(daemon, machine, tmp_path)
         yield made
-        for disk in DISKS:
-            known = [of["bitmap"] for checkpoint in daemon.ctl("checkpoint", "list", "--vm", VM)["items"]
-                     for of in checkpoint["disks"] if of["name"] == disk and of["bitmap"]]
-            process.wait_until(lambda: set(machine.bitmaps(disk)) == set(known), 10, "disk %s to have the bitmaps %s, and no others" % (disk, known))
+        made.check_bitmaps()
         leftovers = [path for place in ("scratch", "exports") for path in (daemon.state / place).glob("**/bkd-*")]
         assert not leftovers
     finally:
@@ -222,6 +226,7 @@ def test_cancel_costs_nothing(site, repository):
     job = site.slow("--repo", repository)
     site.ctl("cancel", job["id"])
     assert site.ended(job)["state"] == "cancelled"
+    site.check_bitmaps()
     site.check_increment("--repo", repository)
 
 
@@ -239,6 +244,7 @@ def test_failed_target_leaves_nothing(site):
         process.end(server)
     assert failed["state"] == "failed" and failed["error"]["code"] == "no-space", failed
     assert [site.ctl(kind, "list", "--vm", VM)["items"] for kind in ("backup", "checkpoint")] == before
+    site.check_bitmaps()
     site.check_increment()
 
 
