@@ -233,7 +233,7 @@ def test_cancel_costs_nothing(site):
     site.check(increment, after)
 
 
-@pytest.mark.parametrize("domain", [256], indirect=True)
+@pytest.mark.parametrize("domain", [1024], indirect=True)
 def test_push_is_paused_and_slowed(site):
     """What is big enough is not through before libvirt hears of the speed."""
     job = site.slow("--disks", "vda", "--target", site.folder / "aside.qcow2")
