@@ -9,6 +9,7 @@
 const char *const bk_job_states[] = { "queued",    "preparing", "running", "paused",    "finalizing",
                                       "completed", "partial",   "failed",  "cancelled", NULL };
 const char *const bk_job_kinds[] = { "backup", "restore", "delete", "verify", "gc", "copy", "export", NULL };
+const char *const bk_finding_states[] = { "ok", "warning", "problem", NULL };
 const char *const bk_modes[] = { "auto", "push", "push-direct", "pull", NULL };
 const char *const bk_levels[] = { "auto", "full", "incremental", "differential", NULL };
 const char *const bk_quiesce[] = { "auto", "agent", "none", NULL };
@@ -252,6 +253,24 @@ static const BkField bk_class_chunk_size_fields[] = {
   END,
 };
 STRUCT (BkClassChunkSize, bk_class_chunk_size, "chunk size of a class");
+
+static const BkField bk_finding_fields[] = {
+  STRING (BkFinding, subject, BK_FIELD_REQUIRED),
+  STRING (BkFinding, check, BK_FIELD_REQUIRED),
+  WORD (BkFinding, state, bk_finding_states, BK_FIELD_REQUIRED),
+  STRING (BkFinding, detail, BK_FIELD_REQUIRED),
+  STRING (BkFinding, fix, 0),
+  END,
+};
+STRUCT (BkFinding, bk_finding, "finding");
+
+static const BkField bk_diagnosis_fields[] = {
+  STRING (BkDiagnosis, version, 0),
+  WORD (BkDiagnosis, state, bk_finding_states, BK_FIELD_REQUIRED),
+  ARRAY (BkDiagnosis, findings, bk_finding_struct, 0),
+  END,
+};
+STRUCT (BkDiagnosis, bk_diagnosis, "diagnosis");
 
 static const BkField bk_domain_info_fields[] = {
   STRING (BkDomainInfo, name, BK_FIELD_REQUIRED),

@@ -18,6 +18,7 @@
 /* Enumerations as words, NULL-terminated; also what OpenAPI and completion list. */
 extern const char *const bk_job_states[];   /* queued preparing running paused finalizing completed partial failed cancelled */
 extern const char *const bk_job_kinds[];    /* backup restore delete verify gc copy export */
+extern const char *const bk_finding_states[]; /* ok warning problem: from good to bad */
 extern const char *const bk_modes[];        /* auto push push-direct pull */
 extern const char *const bk_levels[];       /* auto full incremental differential */
 extern const char *const bk_quiesce[];      /* auto agent none */
@@ -238,6 +239,23 @@ typedef struct {
   int64_t recorded_at; /* shut off: when its disks were seen last; only in the answer for one VM */
 } BkVmInfo;
 BK_TYPE (BkVmInfo, bk_vm_info)
+
+/* One thing that `doctor` has looked at. */
+typedef struct {
+  char *subject; /* daemon, "repository NAME", "VM NAME" */
+  char *check;   /* what was looked at, in a word or two */
+  char *state;   /* ok, warning (something will not be as good as it could), problem (something does not work) */
+  char *detail;  /* what was found */
+  char *fix;     /* what to do; NULL when it is ok */
+} BkFinding;
+BK_TYPE (BkFinding, bk_finding)
+
+typedef struct {
+  char *version; /* of the daemon; NULL = it did not answer */
+  char *state;   /* the worst of its findings */
+  GPtrArray *findings; /* BkFinding, from the outside in */
+} BkDiagnosis;
+BK_TYPE (BkDiagnosis, bk_diagnosis)
 
 /* A domain that libvirt has. */
 typedef struct {

@@ -18,6 +18,7 @@ extern const BkCommand bk_checkpoint_commands[];
 extern const BkCommand bk_verify_commands[];
 extern const BkCommand bk_export_commands[];
 extern const BkCommand bk_serve_commands[];
+extern const BkCommand bk_doctor_commands[];
 
 /* For commands that take something away: "DONE NAME REMARK" is told when that has been done. */
 typedef struct {

@@ -8,7 +8,7 @@
 
 static const BkCommand *const groups[] = { bk_vm_commands,     bk_repo_commands,    bk_start_commands,  bk_job_commands,
                                            bk_backup_commands, bk_restore_commands, bk_verify_commands, bk_serve_commands,
-                                           bk_export_commands, bk_checkpoint_commands, NULL };
+                                           bk_export_commands, bk_checkpoint_commands, bk_doctor_commands, NULL };
 
 static const BkOption globals[] = {
   { "host", BK_OPTION_TEXT, "ADDRESS", .help = "the daemon: unix:PATH, http://HOST:PORT, https://HOST:PORT; or BACKUPD_HOST" },

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "doctor.h"
 #include "fsio.h"
 #include "log.h"
 #include "options.h"
@@ -80,7 +81,9 @@ run (const BkOptions *options, GError **error)
     return FALSE;
   g_autofree char *sockets = g_build_filename (options->state_dir, "serve", NULL);
   g_autoptr (BkServeRegistry) serves = bk_serve_registry_new (catalog, repositories, queue, events, sockets);
-  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events);
+  const BkDoctorFolders folders = { .state = options->state_dir, .scratch = options->scratch_dir, .scratch_reserve = options->scratch_reserve };
+  g_autoptr (BkDoctor) doctor = bk_doctor_new (catalog, vms, repositories, queue, &folders);
+  g_autoptr (BkServer) server = bk_server_new (queue, vms, repositories, serves, events, doctor);
   if (!listen_all (server, options->listen, error))
     return FALSE;
   serve ();

@@ -150,6 +150,16 @@ bk_backend_describe (BkBackend *backend, GError **error)
 }
 
 gboolean
+bk_backend_try_scratch (BkBackend *backend, const char *folder, bool *tried, GError **error)
+{
+  g_assert (folder != NULL);
+  *tried = false;
+  if (backend->ops->try_scratch == NULL || bk_backend_is_off (backend))
+    return TRUE;
+  return checked (backend->ops->try_scratch (backend, folder, tried, error), error);
+}
+
+gboolean
 bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error)
 {
   g_assert (backend->ops->prepare != NULL);

@@ -69,6 +69,7 @@ typedef struct {
   bool (*is_off) (BkBackend *backend); /* NULL: it can never tell */
   BkVmState *(*inspect) (BkBackend *backend, GCancellable *cancellable, GError **error);
   GPtrArray *(*describe) (BkBackend *backend, GError **error); /* may be NULL */
+  gboolean (*try_scratch) (BkBackend *backend, const char *folder, bool *tried, GError **error); /* may be NULL */
   gboolean (*prepare) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*snapshot) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
   gboolean (*start) (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
@@ -111,6 +112,10 @@ BkVmState *bk_backend_inspect (BkBackend *backend, GCancellable *cancellable, GE
 /* BkVmPart, as they are now: all that is needed, with the disks, to have the VM again. Empty when it has none that can be had.
  * (transfer full) */
 GPtrArray *bk_backend_describe (BkBackend *backend, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Has a VM that runs open a scratch file in @folder as a run does, and close it again; nothing is left, also on failure. *@tried is
+ * false, with success, when it cannot be tried without a backup, or there is nothing running. NO_SPACE, DENIED, FAILED. */
+gboolean bk_backend_try_scratch (BkBackend *backend, const char *folder, bool *tried, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Scratch, filters and the checkpoint's bitmaps, while the guest runs on. Notes run->guest_running. */
 gboolean bk_backend_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;

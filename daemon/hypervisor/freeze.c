@@ -27,8 +27,8 @@ struct BkFreeze {
 /* --- starting the guard --- */
 
 /* Beside a daemon that runs from where it was built is its own. */
-static char *
-find_guard (void)
+char *
+bk_freeze_find_guard (void)
 {
   const char *named = g_getenv ("BACKUPD_THAW_GUARD");
   if (named)
@@ -51,7 +51,7 @@ start_guard (const char *const *arguments, GError **error)
 {
   g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
   g_autoptr (GError) failure = NULL;
-  g_autofree char *program = find_guard ();
+  g_autofree char *program = bk_freeze_find_guard ();
   BkFreeze *freeze = g_new0 (BkFreeze, 1);
   g_strv_builder_add (builder, program);
   g_strv_builder_addv (builder, (const char **)arguments);

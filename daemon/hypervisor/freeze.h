@@ -35,3 +35,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkFreeze, bk_freeze_free)
 /* For a guest that an earlier daemon may have left frozen: TRUE when the agent has said that it is thawed. Else UNREACHABLE
  * or FAILED, after 15 s; a guard goes on trying for some minutes. */
 gboolean bk_freeze_thaw_left (const char *address, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Path of the thaw guard, whether there is one or not; (transfer full). */
+char *bk_freeze_find_guard (void);

@@ -163,6 +163,12 @@ offline_wait (BkBackend *backend, BkRun *run, unsigned timeout_ms, bool *done, G
 }
 
 static gboolean
+offline_try_scratch (BkBackend *backend, const char *folder, bool *tried, GError **error)
+{
+  return bk_backend_try_scratch (self_of (backend)->vm, folder, tried, error);
+}
+
+static gboolean
 offline_pause (BkBackend *backend, BkRun *run, bool pause, GError **error)
 {
   BkOfflineBackend *self = self_of (backend);
@@ -267,6 +273,7 @@ static const BkBackendOps offline_ops = {
   .link = offline_link,
   .is_off = offline_is_off,
   .inspect = offline_inspect,
+  .try_scratch = offline_try_scratch,
   .prepare = offline_prepare,
   .snapshot = offline_snapshot,
   .start = offline_start,

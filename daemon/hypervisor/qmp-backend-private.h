@@ -54,6 +54,7 @@ gboolean bk_qmp_graph_fetch (BkQmpBackend *self, BkQmpGraph *graph, GCancellable
 void bk_qmp_graph_clear (BkQmpGraph *graph);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BkQmpGraph, bk_qmp_graph_clear)
 
+gboolean bk_qmp_push_try_scratch (BkBackend *backend, const char *folder, bool *tried, GError **error);
 gboolean bk_qmp_push_prepare (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_snapshot (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);
 gboolean bk_qmp_push_start (BkBackend *backend, BkRun *run, GCancellable *cancellable, GError **error);

@@ -132,6 +132,7 @@ static const BkBackendOps qmp_ops = {
   .link = qmp_link,
   .is_off = qmp_is_off,
   .inspect = qmp_inspect,
+  .try_scratch = bk_qmp_push_try_scratch,
   .prepare = bk_qmp_push_prepare,
   .snapshot = bk_qmp_push_snapshot,
   .start = bk_qmp_push_start,

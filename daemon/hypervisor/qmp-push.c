@@ -37,6 +37,12 @@
 
 #define QUERY_TIMEOUT_MS 10000
 
+/* Of a scratch file that is only tried. There is one at a time in a VM. */
+#define TRIAL_NODE "bkd-doctor-s"
+#define TRIAL_FILE "bkd-doctor-sf"
+#define TRIAL_SIZE (1024 * 1024)
+#define TRIAL_TIMEOUT_MS 5000
+
 static void
 disk_prefix_error (GError **error, const BkRunDisk *disk)
 {
@@ -120,6 +126,36 @@ add_scratch (BkQmpBackend *self, const BkRun *run, const BkRunDisk *disk, GCance
     return FALSE;
   gboolean ok = add_fd_nodes (self, fd, "file", file, "raw", scratch, disk->size, cancellable, error);
   close (fd);
+  return ok;
+}
+
+/* A node that a daemon which was killed has left goes first: it has the same name. */
+static void
+remove_trial (BkQmpBackend *self)
+{
+  static const char *const nodes[] = { TRIAL_NODE, TRIAL_FILE };
+  for (size_t i = 0; i < G_N_ELEMENTS (nodes); i++) {
+    g_autoptr (GError) ignored = NULL;
+    if (!bk_qmp_del_node_within (self->client, nodes[i], TRIAL_TIMEOUT_MS, &ignored))
+      g_debug ("%s: %s", nodes[i], ignored->message);
+  }
+}
+
+gboolean
+bk_qmp_push_try_scratch (BkBackend *backend, const char *folder, bool *tried, GError **error)
+{
+  BkQmpBackend *self = (BkQmpBackend *)backend;
+  *tried = true;
+  if (!bk_qmp_client_wait_ready (self->client, TRIAL_TIMEOUT_MS, NULL, error))
+    return FALSE;
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->graph);
+  remove_trial (self);
+  int fd = bk_fsio_open_scratch (folder, TRIAL_SIZE, error);
+  if (fd < 0)
+    return FALSE;
+  gboolean ok = add_fd_nodes (self, fd, "file", TRIAL_FILE, "raw", TRIAL_NODE, TRIAL_SIZE, NULL, error);
+  close (fd);
+  remove_trial (self);
   return ok;
 }
 

@@ -112,8 +112,8 @@ bk_serve_address_uri (const BkServeAddress *address, const char *export_name)
 /* --- commands --- */
 
 /* "backupd" is the installed plugin; beside a daemon that runs from where it was built is its own. */
-static char *
-find_plugin (void)
+char *
+bk_serve_find_plugin (void)
 {
   const char *named = g_getenv ("BACKUPD_NBDKIT_PLUGIN");
   if (named)
@@ -140,7 +140,7 @@ GStrv
 bk_serve_command_dedup (const BkServeAddress *address, const BkRepositoryInfo *kept, const char *backup, const char *disk)
 {
   GPtrArray *words = g_ptr_array_new ();
-  g_autofree char *plugin = find_plugin ();
+  g_autofree char *plugin = bk_serve_find_plugin ();
   add (words, "nbdkit");
   add (words, "--foreground");
   add (words, "--readonly");

@@ -35,3 +35,6 @@ typedef void (*BkServeEnded) (const char *last_words, gpointer user_data);
 BkServeProcess *bk_serve_process_new (GStrv command, const BkServeAddress *address, BkServeReady ready, BkServeEnded ended, gpointer user_data, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Ends it, and waits for that. */
 void bk_serve_process_free (BkServeProcess *process);
+
+/* What nbdkit is told to load: a path, or the name of the installed plugin; (transfer full). */
+char *bk_serve_find_plugin (void);

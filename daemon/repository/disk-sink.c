@@ -14,7 +14,7 @@ struct BkDiskWriter {
   uint64_t size;
   uint32_t chunk_size;
   bool finished;
-  BkLease *lease; /* of the base; until the sink goes */
+  BkLease *lease; /* of the base: what is not written is in that, until there is a manifest; or NULL */
   GMutex mutex;   /* the map */
   BkImageMap *map;
   BkChunkId root;
@@ -150,8 +150,6 @@ sink_free (BkSink *sink)
     g_free (self->padded[i]);
   g_free (self->padded);
   g_clear_pointer (&writer->map, bk_image_map_free);
-  if (writer->lease)
-    bk_lease_free (writer->repository, g_steal_pointer (&writer->lease));
   bk_disk_writer_unref (writer);
   g_free (self);
 }
@@ -237,7 +235,9 @@ bk_disk_writer_unref (BkDiskWriter *writer)
 {
   if (!g_atomic_ref_count_dec (&writer->references))
     return;
-  g_assert (writer->map == NULL && writer->lease == NULL);
+  g_assert (writer->map == NULL);
+  if (writer->lease)
+    bk_lease_free (writer->repository, writer->lease);
   bk_repository_unref (writer->repository);
   g_mutex_clear (&writer->mutex);
   g_free (writer->name);

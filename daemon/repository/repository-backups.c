@@ -230,6 +230,7 @@ bk_repository_read_disk (BkRepository *repository, const char *vm, const char *b
 BkReader *
 bk_repository_open_disk (BkRepository *repository, const char *vm, const char *backup, const char *disk, const char *base, GError **error)
 {
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving); /* from the manifest to the lease */
   g_autoptr (BkBackupRecord) record = bk_repository_read_record (repository, vm, backup, error);
   const BkRecordDisk *found = record ? find_disk (record, disk, error) : NULL;
   if (found == NULL)

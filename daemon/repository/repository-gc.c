@@ -102,22 +102,26 @@ mark_records (Mark *mark, GPtrArray *records, GError **error)
   return TRUE;
 }
 
-/* Maps that a reader or writer of this process works with. A copy: they may end meanwhile. */
-static gboolean
-mark_leases (Mark *mark, GError **error)
+/* Maps that readers and writers of this process work with: BkLease, (transfer full). */
+static GArray *
+copy_leases (BkRepository *repository)
 {
-  BkRepository *repository = mark->repository;
   GHashTableIter iter;
   gpointer lease;
-  g_autoptr (GArray) leases = g_array_new (FALSE, FALSE, sizeof (BkLease));
-  g_mutex_lock (&repository->mutex);
+  GArray *leases = g_array_new (FALSE, FALSE, sizeof (BkLease));
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->mutex);
   g_hash_table_iter_init (&iter, repository->leases);
   while (g_hash_table_iter_next (&iter, &lease, NULL))
     g_array_append_vals (leases, lease, 1);
-  g_mutex_unlock (&repository->mutex);
+  return leases;
+}
+
+static gboolean
+mark_leases (Mark *mark, GArray *leases, GError **error)
+{
   for (unsigned i = 0; i < leases->len; i++) {
-    const BkLease *copy = &g_array_index (leases, BkLease, i);
-    if (!mark_map (mark, &copy->root, copy->chunks, error))
+    const BkLease *lease = &g_array_index (leases, BkLease, i);
+    if (!mark_map (mark, &lease->root, lease->chunks, error))
       return FALSE;
   }
   return TRUE;
@@ -190,12 +194,14 @@ sweep (BkRepository *repository, GCancellable *cancellable, BkRepositoryGc *resu
   return ok;
 }
 
-/* The trash as it is left, and the backups. */
+/* What leads to live chunks: leases, the trash as it is left, and the backups. In this order: who ends after the first has a lease
+ * there, who ended before has a manifest. */
 static gboolean
-list_live (BkRepository *repository, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GPtrArray **trash, GPtrArray **records,
-           GError **error)
+list_live (BkRepository *repository, uint64_t grace_seconds, gboolean dry_run, BkRepositoryGc *result, GArray **leases, GPtrArray **trash,
+           GPtrArray **records, GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&repository->moving);
+  *leases = copy_leases (repository);
   *trash = bk_repository_read_trash (repository, true, error);
   if (*trash == NULL || !empty_trash (repository, *trash, grace_seconds, dry_run, result, error))
     return FALSE;
@@ -209,10 +215,11 @@ mark_and_sweep (Mark *mark, uint64_t grace_seconds, gboolean dry_run, BkReposito
   BkRepository *repository = mark->repository;
   g_autoptr (GPtrArray) trash = NULL;
   g_autoptr (GPtrArray) records = NULL;
-  if (!list_live (repository, grace_seconds, dry_run, result, &trash, &records, error))
+  g_autoptr (GArray) leases = NULL;
+  if (!list_live (repository, grace_seconds, dry_run, result, &leases, &trash, &records, error))
     return FALSE;
   mark->total = records->len + trash->len;
-  if (!mark_records (mark, records, error) || !mark_records (mark, trash, error) || !mark_leases (mark, error))
+  if (!mark_records (mark, records, error) || !mark_records (mark, trash, error) || !mark_leases (mark, leases, error))
     return FALSE;
   if (!dry_run)
     return sweep (repository, mark->cancellable, result, error);

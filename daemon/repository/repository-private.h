@@ -26,8 +26,8 @@ struct BkRepository {
   GHashTable *leases;  /* of BkLease: maps that are in use, whatever becomes of their backup */
   GHashTable *writing; /* set of "VM/BACKUP" */
 
-  /* Between "backups" and "trash": held while a manifest goes from one to the other, and while GC lists both, so that it finds
-   * each in one of them. */
+  /* Between "backups" and "trash": held while a manifest goes from one to the other, while GC lists both, so that it finds
+   * each in one of them, and from the reading of a manifest to the lease on what it leads to. */
   GMutex moving;
 };
 

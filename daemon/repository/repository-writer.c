@@ -107,6 +107,7 @@ bk_repository_writer_add_disk (BkRepositoryWriter *writer, const char *name, uin
     g_set_error (error, BK_ERROR, BK_ERROR_CONFLICT, "disk '%s' is in the backup already", name);
     return NULL;
   }
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&writer->repository->moving); /* from the manifest to the lease */
   g_autoptr (BkBackupRecord) record = base ? bk_repository_read_record (writer->repository, writer->vm, base, error) : NULL;
   const BkRecordDisk *from = record ? find_base (record, name, error) : NULL;
   if (base && from == NULL)

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "doctor.h"
 #include "problem.h"
 #include "queue.h"
 #include "serve-registry.h"
@@ -20,6 +21,7 @@ typedef struct {
   BkRepositoryRegistry *repositories;
   BkServeRegistry *serves;
   BkEventRing *events;
+  BkDoctor *doctor;
 } BkServices;
 
 typedef struct BkExchange BkExchange;

@@ -63,6 +63,7 @@ void bk_events_stream (BkExchange *exchange);
 
 /* system-handlers.c */
 void bk_health_show (BkExchange *exchange);
+void bk_doctor_show (BkExchange *exchange);
 void bk_openapi_show (BkExchange *exchange);
 
 typedef struct {

@@ -9,12 +9,14 @@ static const char *const job_query[] = { "vm", "state", "kind", "limit", "cursor
 static const char *const backup_query[] = { "vm", "deleted", "limit", "cursor", NULL };
 static const char *const checkpoint_query[] = { "vm", NULL };
 static const char *const domain_query[] = { "libvirt", NULL };
+static const char *const doctor_query[] = { "vm", NULL };
 static const char *const event_query[] = { "after", "job", "vm", NULL };
 
 static const BkRoute table[] = {
   { "GET", "/v1/vms", bk_vms_list, NULL, false },
   { "POST", "/v1/vms", bk_vms_add, NULL, true },
   { "GET", "/v1/domains", bk_domains_list, domain_query, false },
+  { "GET", "/v1/doctor", bk_doctor_show, doctor_query, false },
   { "GET", "/v1/vms/{name}", bk_vm_show, NULL, false },
   { "DELETE", "/v1/vms/{name}", bk_vm_remove, NULL, false },
   { "GET", "/v1/jobs", bk_jobs_list, job_query, false },

@@ -159,10 +159,10 @@ on_request (SoupServer *soup G_GNUC_UNUSED, SoupServerMessage *message, const ch
 
 BkServer *
 bk_server_new (BkQueue *queue, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkServeRegistry *serves,
-               BkEventRing *events)
+               BkEventRing *events, BkDoctor *doctor)
 {
   BkServer *server = g_new0 (BkServer, 1);
-  server->services = (BkServices){ queue, vms, repositories, serves, events };
+  server->services = (BkServices){ queue, vms, repositories, serves, events, doctor };
   server->listeners = g_ptr_array_new_with_free_func ((GDestroyNotify)bk_listener_free);
   server->connections = g_hash_table_new (NULL, NULL);
   server->soup = soup_server_new ("raw-paths", TRUE, NULL);

@@ -10,13 +10,14 @@
  */
 #pragma once
 
+#include "doctor.h"
 #include "queue.h"
 #include "serve-registry.h"
 
 typedef struct BkServer BkServer;
 
 /* What it serves; (transfer none), longer than it lives. */
-BkServer *bk_server_new (BkQueue *queue, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkServeRegistry *serves, BkEventRing *events);
+BkServer *bk_server_new (BkQueue *queue, BkVmRegistry *vms, BkRepositoryRegistry *repositories, BkServeRegistry *serves, BkEventRing *events, BkDoctor *doctor);
 /* Ends all connections and removes its unix sockets. */
 void bk_server_free (BkServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BkServer, bk_server_free)

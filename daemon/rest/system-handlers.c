@@ -21,6 +21,24 @@ bk_health_show (BkExchange *exchange)
   bk_exchange_reply_struct (exchange, SOUP_STATUS_OK, &bk_health_struct, health);
 }
 
+static void
+on_diagnosed (GObject *source G_GNUC_UNUSED, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr (BkExchange) exchange = user_data;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (BkDiagnosis) diagnosis = bk_doctor_run_finish (bk_exchange_services (exchange)->doctor, result, &error);
+  if (diagnosis)
+    bk_exchange_reply_struct (exchange, SOUP_STATUS_OK, &bk_diagnosis_struct, diagnosis);
+  else
+    bk_exchange_fail (exchange, error);
+}
+
+void
+bk_doctor_show (BkExchange *exchange)
+{
+  bk_doctor_run_async (bk_exchange_services (exchange)->doctor, bk_exchange_query (exchange, "vm"), on_diagnosed, bk_exchange_ref (exchange));
+}
+
 void
 bk_openapi_show (BkExchange *exchange)
 {

@@ -206,7 +206,7 @@ def test_second_job_waits_and_says_so(site):
         assert site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end")["state"] == "completed"
 
 
-@pytest.mark.parametrize("domain", [256], indirect=True)
+@pytest.mark.parametrize("domain", [1024], indirect=True)
 def test_push_is_paused_and_slowed(site):
     """What is big enough is not through before libvirt hears of the speed."""
     job = site.slow("--disks", "vda", "--target", site.folder / "aside.qcow2")

@@ -30,6 +30,8 @@ static const struct {
   { "Vm", &bk_vm_info_struct },
   { "ClassChunkSize", &bk_class_chunk_size_struct },
   { "Domain", &bk_domain_info_struct },
+  { "Finding", &bk_finding_struct },
+  { "Diagnosis", &bk_diagnosis_struct },
   { "Repository", &bk_repository_info_struct },
   { "Backup", &bk_backup_info_struct },
   { "BackupDisk", &bk_backup_disk_struct },
@@ -53,6 +55,7 @@ static const struct {
 } enums[] = {
   { "JobState", bk_job_states },
   { "JobKind", bk_job_kinds },
+  { "FindingState", bk_finding_states },
   { "Mode", bk_modes },
   { "Level", bk_levels },
   { "Quiesce", bk_quiesce },

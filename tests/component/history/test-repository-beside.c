@@ -191,6 +191,91 @@ START_TEST (a_writer_keeps_what_it_counts_on)
 }
 END_TEST
 
+/* A backup that takes all but its first chunk from a base that is gone. */
+typedef struct {
+  BkRepository *repository;
+  BkRepositoryWriter *writer;
+  BkSink *sink;
+  BkBackupInfo *manifest;
+  GByteArray *model;
+} Orphan;
+
+static Orphan
+make_orphan (BkRepository *repository)
+{
+  g_autoptr (GError) error = NULL;
+  Orphan orphan = { .repository = repository, .model = scene_disk (MIB) };
+  scene_fill_random (orphan.model, 0, MIB, 1);
+  scene_must_backup (repository, "B1", orphan.model, NULL, NULL, NULL);
+  orphan.writer = bk_repository_begin (repository, "web01", "B2", &error);
+  orphan.sink = bk_repository_writer_add_disk (orphan.writer, "vda", MIB, 0, "B1", &error);
+  orphan.manifest = bk_repository_read (repository, "web01", "B1", &error);
+  bk_assert_no_error (error);
+  g_free (orphan.manifest->id);
+  orphan.manifest->id = g_strdup ("B2");
+  scene_must_delete (repository, "B1");
+  scene_fill_random (orphan.model, 0, 64 * KIB, 2);
+  ck_assert (bk_sink_open (orphan.sink, 1, NULL, &error) && bk_sink_write (orphan.sink, 0, 0, orphan.model->data, 64 * KIB, &error) &&
+             bk_sink_finish (orphan.sink, NULL, &error));
+  return orphan;
+}
+
+static void
+commit_orphan (Orphan *orphan)
+{
+  g_autoptr (GError) error = NULL;
+  gboolean ok = bk_repository_writer_commit (orphan->writer, orphan->manifest, &error);
+  bk_assert_no_error (error);
+  ck_assert (ok);
+  g_clear_pointer (&orphan->sink, bk_sink_free);
+  g_clear_pointer (&orphan->writer, bk_repository_writer_free);
+}
+
+static void
+check_orphan (Orphan *orphan)
+{
+  scene_must_gc (orphan->repository, NULL);
+  scene_assert_content (orphan->repository, "B2", orphan->model);
+  bk_backup_info_free (orphan->manifest);
+  g_byte_array_unref (orphan->model);
+}
+
+START_TEST (a_writer_keeps_its_base_without_its_sink)
+{
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  Orphan orphan = make_orphan (repository);
+  g_clear_pointer (&orphan.sink, bk_sink_free);
+  scene_must_gc (repository, NULL);
+  commit_orphan (&orphan);
+  check_orphan (&orphan);
+}
+END_TEST
+
+static void
+commit_once (uint64_t done G_GNUC_UNUSED, uint64_t total G_GNUC_UNUSED, gpointer user_data)
+{
+  Orphan *orphan = user_data;
+  if (orphan->writer)
+    commit_orphan (orphan);
+}
+
+/* Its manifest is too late for the list of GC, and its lease is over when that has read the others. */
+START_TEST (a_commit_in_the_middle_of_gc_loses_nothing)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = scene_path ();
+  g_autoptr (BkRepository) repository = scene_create (path, NULL);
+  g_autoptr (GByteArray) other = scene_disk (64 * KIB);
+  BkRepositoryGc result;
+  scene_must_backup (repository, "B0", other, NULL, NULL, NULL);
+  Orphan orphan = make_orphan (repository);
+  ck_assert (bk_repository_gc (repository, 0, FALSE, commit_once, &orphan, NULL, &result, &error));
+  ck_assert_ptr_null (orphan.writer);
+  check_orphan (&orphan);
+}
+END_TEST
+
 static BkRepositoryWriter *
 begin_disk (BkRepository *repository, const char *id, const GByteArray *model, BkSink **sink)
 {
@@ -492,6 +577,7 @@ main (void)
 {
   const TTest *const tests[] = { one_process_writes_and_others_read, a_reader_writes_nothing, what_is_not_a_repository, the_trash_gives_back,
                                  a_pin_holds, a_reader_keeps_what_it_reads, a_writer_keeps_what_it_counts_on,
+                                 a_writer_keeps_its_base_without_its_sink, a_commit_in_the_middle_of_gc_loses_nothing,
                                  a_second_copy_takes_nothing_from_who_found_the_first, writers_beside_gc, a_cancelled_gc_loses_nothing, a_delete_beside_gc_loses_nothing,
                                  a_copy_holds_the_same, a_copy_that_is_given_up_is_not_there, NULL };
   return bk_suite_run ("repository-beside", tests);
