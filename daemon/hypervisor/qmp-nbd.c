@@ -46,11 +46,16 @@ own_socket (const BkRun *run)
   return g_strdup_printf ("%s/%s.nbd", run->export_folder, run->prefix);
 }
 
-/* Our servers' sockets in the folder, living or dead. (transfer full) */
+/* The sockets in the folder of servers that this QEMU may have, living or dead. A storage daemon is that of one run alone,
+ * beside others of the VM. (transfer full) */
 static GPtrArray *
-all_sockets (const BkRun *run)
+all_sockets (const BkQmpBackend *self, const BkRun *run)
 {
   GPtrArray *paths = g_ptr_array_new_with_free_func (g_free);
+  if (self->storage_daemon) {
+    g_ptr_array_add (paths, own_socket (run));
+    return paths;
+  }
   g_autofree char *instance = instance_of (run);
   g_autoptr (GDir) folder = g_dir_open (run->export_folder, 0, NULL);
   const char *name = NULL;
@@ -123,9 +128,9 @@ start_server (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GError 
 /* What a crash has left between the begin of a server and its first export. Whether QEMU really has it shows when the
  * first export is read. */
 static bool
-adopt_server (BkRun *run)
+adopt_server (const BkQmpBackend *self, BkRun *run)
 {
-  g_autoptr (GPtrArray) paths = all_sockets (run);
+  g_autoptr (GPtrArray) paths = all_sockets (self, run);
   for (unsigned i = 0; i < paths->len; i++) {
     if (!bk_probe_listener (paths->pdata[i]))
       continue;
@@ -158,7 +163,7 @@ bk_qmp_nbd_ensure (BkQmpBackend *self, BkRun *run, GCancellable *cancellable, GE
     take_server (run, path);
     return TRUE;
   }
-  return adopt_server (run) || start_server (self, run, cancellable, error);
+  return adopt_server (self, run) || start_server (self, run, cancellable, error);
 }
 
 /* --- end --- */
@@ -232,7 +237,7 @@ stop_server_on (BkQmpBackend *self, const char *path, GError **error)
 static gboolean
 stop_our_server (BkQmpBackend *self, const BkRun *run, GError **error)
 {
-  g_autoptr (GPtrArray) paths = all_sockets (run);
+  g_autoptr (GPtrArray) paths = all_sockets (self, run);
   for (unsigned i = 0; i < paths->len; i++)
     if (!stop_server_on (self, paths->pdata[i], error))
       return FALSE;

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import sys
 import types
 
 import pytest
@@ -149,19 +150,6 @@ def test_states_and_names_are_followed(site):
 
 # --- backups ---
 
-def test_pull_full_and_incremental(site):
-    first = site.now()
-    full = site.backup()
-    assert (full["mode"], levels(full)) == ("pull", FULL)
-    site.change(17)
-    second = site.now()
-    increment = site.backup()
-    assert levels(increment) == INCREMENT
-    assert next(disk for disk in increment["disks"] if disk["name"] == "vda")["bytes_total"] <= 1 << 20
-    site.check(full, first)
-    site.check(increment, second)
-
-
 def test_what_is_written_meanwhile_is_not_in_it(site):
     before = site.now()
     job = site.slow()
@@ -216,21 +204,6 @@ def test_second_job_waits_and_says_so(site):
     site.ctl("speed", first["id"], "0")
     for job in first, second, third:
         assert site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end")["state"] == "completed"
-
-
-def test_cancel_costs_nothing(site):
-    site.backup()
-    site.change(65)
-    job = site.slow()
-    known = site.domain.ours()
-    site.ctl("cancel", job["id"])
-    assert site.daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end")["state"] == "cancelled"
-    process.wait_until(lambda: len(site.domain.ours()) == len(known) - 1, 10, "its checkpoint to go")
-    site.change(66)
-    after = site.now()
-    increment = site.backup()
-    assert levels(increment) == INCREMENT
-    site.check(increment, after)
 
 
 @pytest.mark.parametrize("domain", [1024], indirect=True)
@@ -573,6 +546,88 @@ def test_writing_guest_is_frozen_by_its_agent_through_libvirt(plain_daemon, libv
             assert "needs_recovery" not in process.run(["dumpe2fs", "-h", folder / (disk + ".raw")])
     before = guest.synced()
     process.wait_until(lambda: guest.synced() > before, 30, "the guest to write on")
+
+
+# What the daemon starts as its thaw guard: the guard, whose reports are noted, and a signal for the daemon as soon as one says "frozen".
+WIRETAP = """#!{python}
+import os, pathlib, subprocess, sys
+folder = pathlib.Path({folder!r})
+guard = subprocess.Popen([{guard!r}, *sys.argv[1:]], stdout=subprocess.PIPE)
+for line in guard.stdout:
+    if b'"frozen"' in line and not (folder / "reports").exists():
+        os.kill(int((folder / "pid").read_text()), {number})
+    if b'"ready"' not in line:
+        with open(folder / "reports", "ab") as reports:
+            reports.write(line)
+    try:
+        os.write(1, line)
+    except BrokenPipeError:
+        pass
+sys.exit(guard.wait())
+"""
+
+
+@pytest.fixture
+def tapped_daemon(tmp_path, request):
+    """Gets the signal request.param as soon as the guest is frozen, once. .reports(): what the guard said from then on."""
+    running = daemon_module.Daemon(tmp_path / "daemon")
+    tap = running.folder / "wiretap"
+    guard = str(daemon_module.program("THAW_GUARD", "daemon/guard/thaw-guard"))
+    tap.write_text(WIRETAP.format(python=sys.executable, folder=str(running.folder), guard=guard, number=int(request.param)))
+    tap.chmod(0o755)
+    running.wrapper = ["env", "BACKUPD_THAW_GUARD=%s" % tap]
+    running.start()
+    (running.folder / "pid").write_text(str(running.process.pid))
+    running.reports = lambda: [json.loads(line) for line in (running.folder / "reports").read_text().splitlines()] \
+        if (running.folder / "reports").exists() else []
+    try:
+        yield running
+    finally:
+        running.process.send_signal(signal.SIGCONT) if running.process.poll() is None else None
+        running.end()
+        print("--- log of backupd:\n%s" % running.tail(200))
+
+
+@pytest.mark.parametrize("tapped_daemon", [signal.SIGKILL, signal.SIGSTOP], indirect=True)
+def test_guest_is_thawed_without_the_daemon(tapped_daemon, libvirtd, booted):
+    """By the guard: at once when the daemon is killed, and when it hangs at the limit of ten seconds."""
+    name, guest = booted
+    tapped_daemon.ctl("vm", "add", VM, "--libvirt", libvirtd.uri, "--domain", name)
+    job = tapped_daemon.ctl("start", "--vm", VM, "--quiesce", "agent")
+    process.wait_until(lambda: [report["state"] for report in tapped_daemon.reports()] == ["frozen", "thawed"], 60, "the guest to be frozen and thawed")
+    killed = tapped_daemon.process.poll() is not None
+    frozen, thawed = tapped_daemon.reports()
+    assert frozen["file_systems"] == 2 and not thawed.get("held") and thawed["reason"], thawed
+    assert thawed["frozen_us"] < 8e6 if killed else 9e6 < thawed["frozen_us"] < 20e6
+    said = libvirtd.virsh("qemu-agent-command", name, '{"execute":"guest-fsfreeze-status"}')
+    assert json.loads(said)["return"] == "thawed"
+    before = guest.synced()
+    process.wait_until(lambda: guest.synced() > before, 30, "the guest to write on")
+    if killed:
+        tapped_daemon.start()
+    else:
+        tapped_daemon.process.send_signal(signal.SIGCONT)
+    ended = tapped_daemon.wait_job(job["id"], lambda job: job["ended_at"], "to end", 120)
+    assert ended["state"] == "failed" and ended["quiesce"]["thawed"] and not ended["quiesce"]["quiesced"], ended
+    again = tapped_daemon.ctl("start", "--vm", VM, "--quiesce", "agent", "--wait")
+    assert again["quiesce"]["quiesced"], again
+
+
+def test_agent_that_does_not_run_is_no_reason_to_fail(plain_daemon, libvirtd):
+    """The domain has a channel for it, but no system in it."""
+    domain = libvirtd_module.Domain(libvirtd, "silent")
+    channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+    domain.xml.write_text(domain.xml.read_text().replace("<interface", channel + "<interface"))
+    domain.create()
+    try:
+        plain_daemon.ctl("vm", "add", VM, "--libvirt", libvirtd.uri, "--domain", domain.name)
+        job = plain_daemon.ctl("start", "--vm", VM, "--wait")
+        assert not job["quiesce"]["quiesced"] and "agent is not connected" in job["quiesce"]["reason"], job
+        failed = plain_daemon.ctl("start", "--vm", VM, "--quiesce", "agent", "--wait", status=1)
+        assert "agent is not connected" in failed["error"]["message"] and not domain.has_job(), failed
+        assert len(domain.ours()) == 1
+    finally:
+        domain.destroy()
 
 
 def test_no_agent_is_no_reason_to_fail(site):
