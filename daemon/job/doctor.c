@@ -21,7 +21,11 @@ struct BkDoctor {
   char *state, *scratch;
   uint64_t scratch_reserve;
   GCancellable *ending;
+  unsigned *away; /* how many visits have not come back; a rc box, as they may outlive us */
 };
+
+/* For workers to come back when the daemon ends: what they look at may hang. */
+#define END_TIMEOUT_US (15 * G_USEC_PER_SEC)
 
 typedef struct Round Round;
 
@@ -36,6 +40,7 @@ typedef struct Visit {
   char *state_folder, *scratch;
   uint64_t scratch_reserve;
   GCancellable *ending;
+  unsigned *away;
 
   BkRepositoryInfo *repository;
 
@@ -70,6 +75,7 @@ visit_free (Visit *visit)
   g_free (visit->state_folder);
   g_free (visit->scratch);
   g_object_unref (visit->ending);
+  g_rc_box_release (visit->away);
   g_clear_pointer (&visit->repository, bk_repository_info_free);
   g_clear_pointer (&visit->vm, bk_vm_unref);
   g_clear_pointer (&visit->info, bk_vm_info_free);
@@ -98,6 +104,7 @@ visit_new (BkDoctor *doctor, char *subject, void (*look) (Visit *visit))
   visit->scratch = g_strdup (doctor->scratch);
   visit->scratch_reserve = doctor->scratch_reserve;
   visit->ending = g_object_ref (doctor->ending);
+  visit->away = g_rc_box_acquire (doctor->away);
   return visit;
 }
 
@@ -230,6 +237,7 @@ done (gpointer data)
   Visit *visit = data;
   Round *round = visit->round;
   unsigned place = 0;
+  --*visit->away;
   if (round && g_ptr_array_find (round->visits, visit, &place)) {
     if (visit->judge)
       visit->judge (visit);
@@ -249,6 +257,7 @@ begin (Round *round, Visit *visit)
   g_ptr_array_add (round->visits, visit);
   g_ptr_array_add (round->results, bk_findings_new ());
   round->left++;
+  ++*visit->away;
   bk_background_run (work, done, visit);
 }
 
@@ -344,13 +353,27 @@ bk_doctor_new (BkCatalog *catalog, BkVmRegistry *vms, BkRepositoryRegistry *repo
   doctor->scratch = g_strdup (folders->scratch);
   doctor->scratch_reserve = folders->scratch_reserve ? folders->scratch_reserve : DEFAULT_RESERVE;
   doctor->ending = g_cancellable_new ();
+  doctor->away = g_rc_box_new0 (unsigned);
   return doctor;
 }
 
+static gboolean
+on_tick (gpointer user_data G_GNUC_UNUSED)
+{
+  return G_SOURCE_CONTINUE;
+}
+
+/* The workers use the VMs, which go after us. */
 void
 bk_doctor_free (BkDoctor *doctor)
 {
+  int64_t end = g_get_monotonic_time () + END_TIMEOUT_US;
   g_cancellable_cancel (doctor->ending);
+  unsigned tick = g_timeout_add (50, on_tick, NULL);
+  while (*doctor->away > 0 && g_get_monotonic_time () < end)
+    g_main_context_iteration (NULL, TRUE);
+  g_source_remove (tick);
+  g_rc_box_release (doctor->away);
   g_object_unref (doctor->ending);
   g_free (doctor->state);
   g_free (doctor->scratch);
