@@ -208,6 +208,13 @@ plan_case_free (PlanCase *plan_case)
   g_free (plan_case);
 }
 
+BkRun *
+plan_case_plan (PlanCase *plan_case, GError **error)
+{
+  g_autofree char *mode_reason = NULL;
+  return bk_plan_backup (&plan_case->input, &mode_reason, error);
+}
+
 BkDisk *
 plan_case_disk (PlanCase *plan_case, const char *name)
 {

@@ -32,4 +32,5 @@ PlanCase *plan_case_new (const PlanTexts *texts);
 void plan_case_free (PlanCase *plan_case);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PlanCase, plan_case_free)
 
+BkRun *plan_case_plan (PlanCase *plan_case, GError **error);
 BkDisk *plan_case_disk (PlanCase *plan_case, const char *name);
