@@ -32,7 +32,7 @@ WRONG = [
     (['serve', 'b', '--disk', 'a', '--disk', 'b'], "option '--disk' is given twice"),
     (['serve', 'list', '--disk', 'vda'], "'serve list' has no option '--disk'"),
     (['serve', 'stop'], "needs ID"),
-    (['doctor'], "unknown command 'doctor'"),
+    (['physician'], "unknown command 'physician'"),
     (['star', '--vm', 'v'], "unknown command 'star'"),
     (['START', '--vm', 'v'], "unknown command 'START'"),
     (['help', 'frobnicate'], "unknown command 'frobnicate'"),

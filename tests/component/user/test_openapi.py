@@ -188,6 +188,7 @@ def export_and_serve(api, backup):
 def test_all_operations(api, web, tmp_path):
     jobs, job_path = "/v1/jobs", "/v1/jobs/{id}"
     api.ask("get", "/v1/health")
+    api.ask("get", "/v1/doctor")
     api.ask("get", "/v1/openapi.json")
     api.ask("get", "/v1/vms")
     api.ask("get", "/v1/vms/{name}", name="web")
