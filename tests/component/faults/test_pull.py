@@ -269,8 +269,8 @@ def test_gc_beside_a_backup(make_scene):
 def test_each_file_operation(make_scene, variable):
     """Of the repository and of the catalog. Each in a scene of its own: how many come before the backup, as the daemon starts,
     grows with what there is to read. Those of the start are passed over, and those of a cache that is done without."""
-    number, struck, wanted = 10, 0, 12 if sweep.scene_module.LONG else 5
-    while struck < wanted and number < 90:
+    struck, wanted = 0, 30 if sweep.scene_module.LONG else 6
+    for number in 3 * [*range(10, 90, 1 if sweep.scene_module.LONG else 2)]:
         scene = make_scene(pull=True)
         scene.backup()
         scene.vm.scribble_all()
@@ -280,5 +280,6 @@ def test_each_file_operation(make_scene, variable):
             sweep.check_after(scene, job, "%s=%d" % (variable, number), 90)
             scene.check_contents()
         struck += happened
-        number += 1 if sweep.scene_module.LONG else 2
+        if struck >= wanted:
+            break
     assert struck >= wanted, "only %d operations" % struck
